@@ -1,0 +1,1 @@
+"""bLVNet-TAM (Fan et al., "More Is Less", NeurIPS 2019): frames in, logits out."""

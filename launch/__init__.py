@@ -1,0 +1,1 @@
+"""Starts the pipeline on many machines: torchrun and SLURM. Imports no torch."""

@@ -1,0 +1,1 @@
+"""Shards to batches, batches to a trained checkpoint, a checkpoint to scores."""

@@ -1,0 +1,26 @@
+"""The one error that a user can mend, and how a command line ends with it."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+P = ParamSpec("P")
+
+
+class UserError(Exception):
+    """A mistake in what the user gave: one line that says what, where (file, key, URL) and what to do."""
+
+
+def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:
+    """`main` with a `UserError` printed as one line on stderr and turned into exit status 2."""
+
+    @functools.wraps(main)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            return 2
+
+    return wrapped
