@@ -36,15 +36,15 @@ def reference_indices(video_frames: int, num_frames: int, rng: np.random.Generat
 def uniform_indices(video_frames: int, num_frames: int, clips: int = 1) -> Indices:
     """The reference's evaluation frames: the middle of each segment, further clips shifted by whole frames.
 
-    Returns int64 (clips, num_frames), each row sorted. Of a video no longer than the clip, clip number c is the
-    fixed random draw with repetition of `RandomState(c)`.
+    Returns int64 (clips, num_frames), each row sorted. Of a video no longer than the clip, clip number c is
+    the fixed random draw with repetition of `RandomState(c)`.
     """
     if video_frames <= num_frames:
         draws = [np.random.RandomState(clip).choice(video_frames, num_frames) for clip in range(clips)]
         return np.sort(np.stack(draws).astype(np.int64), axis=1)
     tick = video_frames / num_frames
-    # A shift stays within its segment, whose end belongs to the next one. Ends are multiples of 1 / num_frames,
-    # so the margin must be smaller than that, and larger than the rounding error.
+    # A shift stays within its segment, whose end belongs to the next one. Ends are multiples of
+    # 1 / num_frames, so the margin must be smaller than that, and larger than the rounding error.
     shifts = np.arange(-clips // 2 + 1, clips // 2 + 1, dtype=np.float64)
     shifts = np.clip(shifts, -tick / 2, tick / 2 - 1e-6)
     places = tick / 2 + shifts[:, None] + tick * np.arange(num_frames)
