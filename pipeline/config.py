@@ -1,0 +1,196 @@
+"""The typed configuration of a run: YAML files and dotted overrides in, one frozen `Config` out. No torch.
+
+A file may name another one as its `base`, relative to itself, and then states only what differs. An unknown
+key, a value of the wrong type or a broken file is a `UserError` that names it.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sharding import storage
+from sharding.errors import UserError
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Model(Section):
+    """The network; see `blvnet.BLVNetTAM`. The number of classes comes from the shards."""
+
+    depth: Literal[26, 50, 101, 152] = 50
+    num_frames: int = Field(16, ge=2, multiple_of=2)
+    "Frames of a clip: 16 for the model that the paper calls f8x2."
+    alpha: int = Field(2, ge=1)
+    beta: int = Field(4, ge=1)
+    blending_frames: int = Field(3, ge=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
+class Data(Section):
+    """Where the clips come from and how they are cut."""
+
+    root: str
+    "Folder or bucket URL that holds the splits' folders."
+    train: str = "train"
+    validation: str = "validation"
+    size: int = Field(224, ge=32)
+    "Height and width of a clip."
+    short_side: int = Field(256, ge=32)
+    "Validation frames are resized to this shorter side before the centre crop."
+    sampling: Literal["segment", "reference"] = "segment"
+    "Training frames: one from each segment of the video, or the reference's rule, which never sees the tail."
+    scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
+    "Shares of the shorter side that a training crop may have."
+    flip: Literal["label", "reference", "none"] = "label"
+    "Mirrored training clips: label exchanges left and right in the class, reference keeps the class."
+    workers: int = Field(4, ge=0)
+    "Loader processes a rank; 0 decodes in the training process."
+    window: int = Field(256, ge=1)
+    "A sample moves less than this many places within its lane."
+    lanes: int | None = Field(None, ge=1)
+    "Sequential readers' lanes; by default ranks x workers at the start. Set a multiple to change size later."
+
+
+class Optim(Section):
+    """Stochastic gradient descent with the paper's recipe (section 4.1)."""
+
+    global_batch: int = Field(64, ge=1)
+    "Clips a step, on all ranks together."
+    epochs: int = Field(50, ge=1)
+    lr: float = Field(0.01, gt=0)
+    "Learning rate at `lr_batch` clips a step; scaled linearly with the global batch."
+    lr_batch: int = Field(64, ge=1)
+    schedule: Literal["cosine", "steps", "constant"] = "cosine"
+    "cosine: to 0 over the epochs; steps: divided by 10 every `step_epochs`. Both change between epochs only."
+    step_epochs: int = Field(10, ge=1)
+    warmup_epochs: float = Field(0.0, ge=0)
+    "The rate grows linearly, step by step, over the first epochs."
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(5e-4, ge=0)
+    frozen_norm: bool = False
+    "Batch norms use their stored statistics and do not update them."
+
+
+class Init(Section):
+    """Weights to start from; neither: random."""
+
+    from_: str | None = Field(None, alias="from")
+    "Checkpoint of this program, of a model with as many or fewer frames."
+    reference: str | None = None
+    "File in a reference form: a released model, a training checkpoint, or an ImageNet bL-ResNet."
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Init":
+        if self.from_ and self.reference:
+            raise ValueError("give init.from or init.reference, not both")
+        return self
+
+
+class Run(Section):
+    """The run folder, and when it is written to."""
+
+    folder: str
+    "Folder or bucket URL for the configuration, metrics and checkpoints."
+    seed: int = Field(0, ge=0)
+    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    deterministic: bool = False
+    "Only algorithms with bit-equal results from run to run."
+    log_steps: int = Field(20, ge=1)
+    "Steps between two lines of metrics."
+    checkpoint_steps: int | None = Field(None, ge=1)
+    "Steps between two checkpoints, beside the one at the end of every epoch."
+    checkpoint_minutes: float | None = Field(None, gt=0)
+    keep: int = Field(3, ge=1)
+    "Newest checkpoints that are kept, beside the best."
+    evaluate_epochs: int = Field(1, ge=1)
+    "Epochs between two evaluations; the last epoch is always evaluated."
+    audit: bool = False
+    "Each rank writes down the keys of every batch."
+    timeout_s: float = Field(1800.0, gt=0)
+    "A collective operation that takes longer ends the run."
+
+
+class Config(Section):
+    """Everything that a run depends on."""
+
+    model: Model = Model()
+    data: Data
+    optim: Optim = Optim()
+    init: Init = Init()
+    run: Run
+
+
+def load(path: str, overrides: list[str]) -> Config:
+    """The configuration in the YAML file at `path` (a URL too), changed by `key.path=value` overrides."""
+    tree = _read_with_base(path)
+    for override in overrides:
+        _set(tree, override)
+    return validate(tree, path)
+
+
+def validate(tree: dict[str, Any], source: str) -> Config:
+    """`tree` as a `Config`; `source` is named in the error."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = "; ".join(_problem(e["loc"], e["msg"], e["type"]) for e in error.errors())
+        raise UserError(f"{source}: {problems}") from None
+
+
+def dump(config: Config) -> str:
+    """The configuration in full, as YAML that `load` reads back."""
+    return str(yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False))
+
+
+def _problem(where: tuple[int | str, ...], message: str, kind: str) -> str:
+    key = ".".join(str(part) for part in where) or "configuration"
+    if kind == "extra_forbidden":
+        return f"unknown key {key}"
+    return f"{key}: {message[0].lower()}{message[1:]}"
+
+
+def _read_with_base(path: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(storage.read_bytes(path))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a configuration is a mapping of sections")
+    if "base" not in tree:
+        return tree
+    base = tree.pop("base")
+    folder, slash, _ = path.rpartition("/")
+    return _merged(_read_with_base(base if Path(base).is_absolute() else f"{folder}{slash}{base}"), tree)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    """Carry out one `key.path=value`; the value is read as YAML."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"{override!r}: an override has the form key.path=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{override!r}: the value is not valid YAML") from None
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"{override!r}: {section} is no section")
+    tree[last] = value

@@ -1,0 +1,84 @@
+"""Loader processes and whole batches: one `Batch` a step for a rank, decoded ahead of time."""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pipeline.stream import Chunk, ClipStream, empty_clips
+from sharding.errors import UserError
+
+PREFETCHED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A rank's part of a global batch; the fields are those of `pipeline.stream.Chunk`, by number."""
+
+    epoch: int
+    step: int
+    numbers: list[int]
+    keys: list[str]
+    labels: Tensor
+    clips: Tensor
+
+
+def batches(stream: ClipStream, workers: int, pin: bool = False) -> Iterator[Batch]:
+    """The batches of `stream`, decoded by `workers` processes (0: in this one), in pinned memory for `pin`.
+
+    Raises the stream's `UserError`; a worker that dies is a RuntimeError that names its process.
+    """
+    chunks = iter(_data_loader(stream, workers))
+    while parts := list(islice(chunks, max(workers, 1))):
+        for part in parts:
+            if part.error:
+                raise UserError(part.error)
+        yield _assembled(parts, pin)
+
+
+def _data_loader(stream: ClipStream, workers: int) -> DataLoader[Chunk]:
+    if not workers:
+        return DataLoader(stream, batch_size=None)
+    # A server process imports torch once and forks each worker: no fork of this process, whose threads (the
+    # process group's, CUDA's) would be lost half-way.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline.stream"])
+    return DataLoader(
+        stream,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=PREFETCHED_STEPS,
+        multiprocessing_context=context,
+        worker_init_fn=_ignore_signals,
+    )
+
+
+def _ignore_signals(worker: int) -> None:
+    """Stopping is the training process's decision: Ctrl-C and a job's SIGTERM reach its workers too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _assembled(parts: list[Chunk], pin: bool) -> Batch:
+    """The workers' chunks of one step as one batch, in order of the samples' numbers."""
+    if len(parts) == 1 and not pin:
+        (part,) = parts
+        return Batch(part.epoch, part.step, part.numbers, part.keys, part.labels, part.clips)
+    items = sorted((number, p, i) for p, part in enumerate(parts) for i, number in enumerate(part.numbers))
+    _, frames, _, size, _ = parts[0].clips.shape
+    clips = empty_clips(len(items), frames, size, pin)
+    for slot, (_, p, i) in enumerate(items):
+        clips[slot].copy_(parts[p].clips[i])
+    return Batch(
+        parts[0].epoch,
+        parts[0].step,
+        [number for number, _, _ in items],
+        [parts[p].keys[i] for _, p, i in items],
+        torch.tensor([int(parts[p].labels[i]) for _, p, i in items], dtype=torch.int64),
+        clips,
+    )
