@@ -1,0 +1,68 @@
+"""The whole classifier: clips in, logits out."""
+
+import torch
+from torch import Tensor, nn
+
+from blvnet.backbone import BLOCKS, STAGE_WIDTHS, STEM_WIDTH, Backbone
+
+
+class BLVNetTAM(nn.Module):
+    """Big-little video network with temporal aggregation (Fan et al., "More Is Less", NeurIPS 2019).
+
+    `depth` is one of 26, 50, 101, 152; `num_frames` (even) the frames of a clip, so that an "f8x2" model has 16;
+    `alpha` divides the little branch's width, `beta` its depth; `blending_frames` is the reach of each TAM.
+    The weights do not depend on `num_frames`. The memory is channels-last throughout, whatever the input's.
+    A value that cannot be used raises ValueError.
+    """
+
+    def __init__(
+        self,
+        depth: int = 50,
+        num_frames: int = 16,
+        num_classes: int = 174,
+        alpha: int = 2,
+        beta: int = 4,
+        blending_frames: int = 3,
+        dropout: float = 0.5,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        if depth not in BLOCKS:
+            raise ValueError(f"depth is {depth}; it must be one of {', '.join(map(str, BLOCKS))}")
+        if num_frames < 2 or num_frames % 2:
+            raise ValueError(f"num_frames is {num_frames}; it must be even and at least 2 (big-little pairs)")
+        if alpha < 1 or STEM_WIDTH % alpha:
+            raise ValueError(f"alpha is {alpha}; it must divide {STEM_WIDTH}")
+        for name, value in (
+            ("num_classes", num_classes),
+            ("beta", beta),
+            ("blending_frames", blending_frames),
+            ("in_channels", in_channels),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")
+        self.num_frames = num_frames
+        self.in_channels = in_channels
+        self.backbone = Backbone(depth, alpha, beta, blending_frames, in_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(STAGE_WIDTHS[-1], num_classes)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+        nn.init.zeros_(self.classifier.bias)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Normalised clips, float (batch, num_frames, in_channels, H, W), to logits (batch, num_classes)."""
+        if clips.dim() != 5 or clips.shape[1:3] != (self.num_frames, self.in_channels):
+            raise ValueError(
+                f"clips are {tuple(clips.shape)}; this network takes "
+                f"(batch, {self.num_frames}, {self.in_channels}, height, width)"
+            )
+        frames = clips.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        features = self.backbone(frames, self.num_frames).mean((2, 3))
+        # The reference classifies each pair and averages the logits; the classifier is affine, so that
+        # averaging the pairs (after the dropout of each) before it is the same, with one row a clip.
+        pairs = self.dropout(features).unflatten(0, (-1, self.num_frames // 2))
+        logits: Tensor = self.classifier(pairs.mean(1))
+        return logits

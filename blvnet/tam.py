@@ -1,0 +1,68 @@
+"""The temporal aggregation module (TAM): every frame becomes a per-channel blend of its neighbours."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class TemporalAggregation(nn.Module):
+    """Output at time t is ReLU(sum_i w_i * x[t + i - r // 2]), zero outside the clip, with r weights a channel.
+
+    All inputs and outputs are folded frames, (batch * frames, channels, height, width), best in channels-last
+    memory: then nothing is copied but the output itself.
+
+    A big-little network sends even frames one way and odd frames the other, and its results stand for a pair
+    of frames each. So besides the plain form there are two that give the even and the odd outputs apart:
+    `split` from all frames, `split_pairs` from one result a pair, without ever writing it down twice.
+    """
+
+    def __init__(self, channels: int, blending_frames: int = 3) -> None:
+        super().__init__()
+        self.blending_frames = blending_frames
+        self.weight = nn.Parameter(torch.empty(channels, blending_frames))
+        # Kaiming, fan-out, of a depthwise convolution: its tensor is (channels, 1, 1, 1).
+        nn.init.normal_(self.weight, std=math.sqrt(2 / channels))
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        """Blend all of the clip's `num_frames` frames; the shape stays."""
+        return blend(x, self.weight, -(self.blending_frames // 2), num_frames)
+
+    def split(self, x: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+        """The even and the odd outputs, each (batch * num_frames / 2, C, H, W), of all `num_frames` frames."""
+        first = -(self.blending_frames // 2)
+        return (
+            blend(x, self.weight, first, num_frames, stride=2),
+            blend(x, self.weight, first + 1, num_frames, stride=2),
+        )
+
+    def split_pairs(self, pairs: Tensor, num_pairs: int) -> tuple[Tensor, Tensor]:
+        """The even and the odd outputs of the clip in which frames 2i and 2i + 1 are both `pairs` i."""
+        first = -(self.blending_frames // 2)
+        even, even_first = _pair_weight(self.weight, first)
+        odd, odd_first = _pair_weight(self.weight, first + 1)
+        return blend(pairs, even, even_first, num_pairs), blend(pairs, odd, odd_first, num_pairs)
+
+
+def _pair_weight(weight: Tensor, first: int) -> tuple[Tensor, int]:
+    """Weights on frames from `first` on, summed into weights on pairs; and the first pair."""
+    before = first % 2
+    after = (before + weight.shape[1]) % 2
+    return F.pad(weight, (before, after)).unflatten(1, (-1, 2)).sum(-1), first // 2
+
+
+def blend(x: Tensor, weight: Tensor, first: int, num_frames: int, stride: int = 1) -> Tensor:
+    """ReLU(sum_k weight[:, k] * x[stride * i + first + k]) for each output frame i, zero outside the clip.
+
+    `x` is (batch * num_frames, C, H, W), `weight` (C, taps); there are num_frames / stride outputs a clip.
+
+    Frames in channels-last memory are also a channels-last picture of height `num_frames` and width H * W:
+    so this is one depthwise convolution along its height, in one pass over the memory.
+    """
+    reach = max(-first, first + weight.shape[1] - 1)
+    kernel = F.pad(weight, (first + reach, reach - first - weight.shape[1] + 1))
+    _, channels, height, width = x.shape
+    picture = x.permute(0, 2, 3, 1).reshape(-1, num_frames, height * width, channels).permute(0, 3, 1, 2)
+    out = F.conv2d(picture, kernel[:, None, :, None], stride=(stride, 1), padding=(reach, 0), groups=channels)
+    return torch.relu_(out).permute(0, 2, 3, 1).reshape(-1, height, width, channels).permute(0, 3, 1, 2)
