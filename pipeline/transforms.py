@@ -1,0 +1,179 @@
+"""Crops, flips and resizing of uint8 clips.
+
+What to cut is decided first, on sizes alone; what is decided is then done to all frames of a clip in one call
+each. A box is (x, y, width, height) in pixels, a flip is horizontal.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+Box = tuple[int, int, int, int]
+
+# Where in the free space a crop may lie, in quarters of it: (across, down).
+CENTER = (2, 2)
+CORNERS = ((0, 0), (4, 0), (0, 4), (4, 4))
+EDGES = ((0, 2), (4, 2), (2, 4), (2, 0))
+INNER = ((1, 1), (3, 1), (1, 3), (3, 3))
+MULTI_SCALE_PLACES = (*CORNERS, CENTER, *EDGES, *INNER)
+TEST_PLACES = {3: ((0, 2), (4, 2), CENTER), 5: (*CORNERS, CENTER), 10: (*CORNERS, CENTER)}
+
+
+class View(NamedTuple):
+    """One way to look at a frame: a box of it, and whether it is then flipped."""
+
+    box: Box
+    flip: bool
+
+
+class TrainChoice(NamedTuple):
+    """What one training clip becomes: the box that is resized, the flip, and the label that goes with it."""
+
+    box: Box
+    flip: bool
+    label: int
+
+
+def place(width: int, height: int, crop_width: int, crop_height: int, quarters: tuple[int, int]) -> Box:
+    """The crop at `quarters` of the free space; a quarter is a whole number of pixels, rounded down."""
+    across, down = quarters
+    x = across * ((width - crop_width) // 4)
+    y = down * ((height - crop_height) // 4)
+    return x, y, crop_width, crop_height
+
+
+def multi_scale_sizes(
+    width: int, height: int, input_size: int, scales: Sequence[float]
+) -> list[tuple[int, int]]:
+    """The reference's crop sizes (w, h): scales of the shorter side, for w and h at most one step apart.
+
+    A size less than 3 pixels from `input_size` becomes `input_size`, which saves the resize.
+    """
+    shorter = min(width, height)
+    sides = [int(shorter * scale) for scale in scales]
+    if input_size <= shorter:
+        sides = [input_size if abs(side - input_size) < 3 else side for side in sides]
+    return [(w, h) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
+
+
+def multi_scale_crops(width: int, height: int, input_size: int, scales: Sequence[float]) -> list[Box]:
+    """Every box that multi-scale cropping may choose, sorted, each once.
+
+    `TrainTransform` draws a size, then one of 13 places, so boxes whose places coincide come more often.
+    """
+    sizes = multi_scale_sizes(width, height, input_size, scales)
+    return sorted({place(width, height, w, h, quarters) for w, h in sizes for quarters in MULTI_SCALE_PLACES})
+
+
+def crop_boxes(width: int, height: int, size: int, num_crops: int) -> list[Box]:
+    """The square boxes of the test protocol, in the reference's order.
+
+    1: the centre; 3: left, right, centre; 5: the corners and the centre; 10: the boxes of 5, each of which is
+    seen a second time flipped (see `crop_views`).
+    """
+    if num_crops == 1:
+        # round() takes a half to the even neighbour, as torchvision's CenterCrop does
+        return [(round((width - size) / 2), round((height - size) / 2), size, size)]
+    return [place(width, height, size, size, quarters) for quarters in TEST_PLACES[num_crops]]
+
+
+def crop_views(width: int, height: int, size: int, num_crops: int) -> list[View]:
+    """The `num_crops` views of the test protocol; of 10, each box is followed by its flipped copy."""
+    flips = (False, True) if num_crops == 10 else (False,)
+    return [View(box, flip) for box in crop_boxes(width, height, size, num_crops) for flip in flips]
+
+
+def scaled_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
+    """(width, height) with the shorter side at `shorter_side`, the longer rounded down, as in torchvision."""
+    if width <= height:
+        return shorter_side, shorter_side * height // width
+    return shorter_side * width // height, shorter_side
+
+
+def mirror_labels(classes: list[str]) -> NDArray[np.int64]:
+    """The class that a horizontal flip turns each class into; -1 where a flipped clip fits no class.
+
+    The words "left" and "right" of the name are exchanged; a class with neither stays what it is.
+    """
+    index = {name: i for i, name in enumerate(classes)}
+    swap = {"left": "right", "right": "left"}
+    mirrored = [re.sub(r"\b(left|right)\b", lambda m: swap[m.group()], name) for name in classes]
+    return np.array([index.get(name, -1) for name in mirrored], dtype=np.int64)
+
+
+def resize(frames: Tensor, width: int, height: int) -> Tensor:
+    """uint8 (T, 3, H, W) to (T, 3, height, width), bilinear, antialiased; channels-last stays so.
+
+    The same tensor if nothing changes. On uint8 this is PIL's own algorithm in fixed point, vectorised.
+    """
+    if frames.shape[-2:] == (height, width):
+        return frames
+    return F.interpolate(frames, (height, width), mode="bilinear", antialias=True)
+
+
+def crop_and_resize(frames: Tensor, box: Box, size: int, flip: bool) -> Tensor:
+    """uint8 (T, 3, H, W), channels-last, to uint8 (T, 3, size, size), channels-last: crop, resize, flip.
+
+    A crop that already has the size is a view of `frames`.
+    """
+    x, y, w, h = box
+    clip = resize(frames[:, :, y : y + h, x : x + w], size, size)
+    return clip.flip(-1) if flip else clip
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Multi-scale crop and flip: chooses for one clip, the same for all its frames."""
+
+    size: int
+    scales: Sequence[float]
+    # "label": a flip exchanges left and right in the label, and is left out where no class fits;
+    # "reference": every clip may be flipped, the label stays; "none": no flips.
+    flip: Literal["label", "reference", "none"]
+    # from `mirror_labels`
+    mirror: NDArray[np.int64]
+
+    def choose(self, width: int, height: int, label: int, rng: np.random.Generator) -> TrainChoice:
+        """A random box, flip and label for a clip whose frames are `width` x `height`.
+
+        Always takes three numbers from `rng`, whatever the settings.
+        """
+        sizes = multi_scale_sizes(width, height, self.size, self.scales)
+        w, h = sizes[rng.integers(len(sizes))]
+        quarters = MULTI_SCALE_PLACES[rng.integers(len(MULTI_SCALE_PLACES))]
+        flip = bool(rng.random() < 0.5) and self.flip != "none"
+        if self.flip == "label" and flip:
+            flipped_label = int(self.mirror[label])
+            flip = flipped_label >= 0
+            label = flipped_label if flip else label
+        return TrainChoice(place(width, height, w, h, quarters), flip, label)
+
+    def __call__(self, frames: Tensor, label: int, rng: np.random.Generator) -> tuple[Tensor, int]:
+        """uint8 (T, 3, H, W), channels-last, to ((T, 3, size, size), label)."""
+        height, width = frames.shape[-2:]
+        box, flip, label = self.choose(width, height, label, rng)
+        return crop_and_resize(frames, box, self.size, flip), label
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """The test protocol's views of a clip: scaled to `shorter_side`, cropped to `size`."""
+
+    size: int
+    shorter_side: int
+    num_crops: int = 1
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """uint8 (T, 3, H, W), channels-last, to uint8 (num_crops, T, 3, size, size)."""
+        height, width = frames.shape[-2:]
+        width, height = scaled_size(width, height, self.shorter_side)
+        frames = resize(frames, width, height)
+        views = crop_views(width, height, self.size, self.num_crops)
+        return torch.stack([crop_and_resize(frames, box, self.size, flip) for box, flip in views])
