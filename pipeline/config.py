@@ -129,14 +129,13 @@ class Config(Section):
 
 def load(path: str, overrides: list[str]) -> Config:
     """The configuration in the YAML file at `path` (a URL too), changed by `key.path=value` overrides."""
-    tree = _read_with_base(path)
-    for override in overrides:
-        _set(tree, override)
-    return validate(tree, path)
+    return override(_read_with_base(path), overrides, path)
 
 
-def validate(tree: dict[str, Any], source: str) -> Config:
-    """`tree` as a `Config`; `source` is named in the error."""
+def override(tree: dict[str, Any], overrides: list[str], source: str) -> Config:
+    """The configuration in the mapping `tree`, which is named `source` in errors, changed by `overrides`."""
+    for text in overrides:
+        _set(tree, text)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -179,18 +178,18 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _set(tree: dict[str, Any], override: str) -> None:
+def _set(tree: dict[str, Any], text: str) -> None:
     """Carry out one `key.path=value`; the value is read as YAML."""
-    key, equals, text = override.partition("=")
+    key, equals, content = text.partition("=")
     if not equals or not key:
-        raise UserError(f"{override!r}: an override has the form key.path=value")
+        raise UserError(f"{text!r}: an override has the form key.path=value")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(content)
     except yaml.YAMLError:
-        raise UserError(f"{override!r}: the value is not valid YAML") from None
+        raise UserError(f"{text!r}: the value is not valid YAML") from None
     *sections, last = key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise UserError(f"{override!r}: {section} is no section")
+            raise UserError(f"{text!r}: {section} is no section")
     tree[last] = value

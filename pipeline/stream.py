@@ -18,8 +18,11 @@ from sharding.manifest import Manifest
 class Cutter(Protocol):
     """How a sample becomes a clip."""
 
-    num_frames: int
-    size: int
+    @property
+    def num_frames(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
 
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
         """Decode into `out`, uint8 (frames, 3, size, size) with channels-last memory; returns the label."""
@@ -117,10 +120,4 @@ class ClipStream(IterableDataset[Chunk]):
 def empty_clips(clips: int, frames: int, size: int, pin: bool = False) -> Tensor:
     """Unfilled uint8 (clips, frames, 3, size, size) with each frame's pixels interleaved in memory."""
     shape = (clips, frames, size, size, 3)
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8, pin_memory=pin).permute(0, 1, 4, 2, 3)
-    # Shared from the start, so that handing it over to the training process copies nothing.
-    count = int(np.prod(shape))
-    storage = torch.UntypedStorage._new_shared(count)
-    clip = torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
-    return clip.permute(0, 1, 4, 2, 3)
+    return torch.empty(shape, dtype=torch.uint8, pin_memory=pin).permute(0, 1, 4, 2, 3)

@@ -1,0 +1,75 @@
+"""The process group: who this process is, and the few exchanges that training needs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: `rank` of `ranks`, and the device that it computes on."""
+
+    rank: int
+    ranks: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def mean(self, value: Tensor) -> Tensor:
+        """`value` averaged over all ranks; every rank must call it."""
+        if self.ranks > 1:
+            dist.all_reduce(value)
+            value /= self.ranks
+        return value
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's picklable `value` in order of rank on the main process, [] on the others."""
+        if self.ranks == 1:
+            return [value]
+        values: list[T | None] | None = [None] * self.ranks if self.main else None
+        dist.gather_object(value, values)
+        return values if self.main else []  # type: ignore[return-value]
+
+    def share(self, value: T) -> T:
+        """The main process's picklable `value`, on every rank."""
+        values = [value]
+        if self.ranks > 1:
+            dist.broadcast_object_list(values)
+        return values[0]
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every rank the main process's buffers (batch-norm statistics)."""
+        if self.ranks > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+
+@contextmanager
+def joined(timeout_s: float) -> Iterator[World]:
+    """Join the group that torchrun describes in the environment; without it, a world of one."""
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield World(0, 1, device)
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,78 @@
+"""The network with its optimiser: one training step, and the state that a checkpoint keeps of both."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from blvnet import BLVNetTAM
+from pipeline.config import Config
+from pipeline.distributed import World
+from pipeline.normalise import Normaliser
+from pipeline.optim import set_learning_rate, sgd
+from pipeline.precision import Precision
+
+
+def build_model(config: Config, num_classes: int) -> BLVNetTAM:
+    """The network that the configuration describes, with random weights."""
+    return BLVNetTAM(num_classes=num_classes, **config.model.model_dump())
+
+
+class Learner:
+    """A model on this rank's device, trained together with the other ranks."""
+
+    def __init__(self, model: BLVNetTAM, config: Config, world: World) -> None:
+        self.model = model.to(world.device)
+        self._parallel: nn.Module = self.model
+        if world.ranks > 1:
+            device_ids = [world.device] if world.device.type == "cuda" else None
+            # Batch-norm statistics are not used in training, so they are shared only when they are: in evaluation.
+            self._parallel = DistributedDataParallel(
+                self.model, device_ids=device_ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        self._seed, self._rank, self._ranks = config.run.seed, world.rank, world.ranks
+        self._frozen_norm = config.optim.frozen_norm
+        self._normalise = Normaliser(world.device)
+        self._precision = Precision(config.run.precision, world.device)
+        self._optimizer = sgd(self.model.parameters(), config.optim, world.device)
+        self._device = world.device
+
+    def step(self, clips: Tensor, labels: Tensor, step: int, lr: float) -> tuple[Tensor, Tensor]:
+        """Train on one batch as step number `step` of the run.
+
+        `clips`: uint8 (batch, frames, 3, size, size); `labels`: int64 (batch,). Returns the mean loss and the number of
+        right answers, both scalars that stay on the device.
+        """
+        self._train_mode()
+        # Dropout depends on the step and the rank alone, so a resumed run needs no random state.
+        torch.manual_seed((self._seed * 1_000_003 + step) * self._ranks + self._rank)
+        set_learning_rate(self._optimizer, lr)
+        labels = labels.to(self._device, non_blocking=True)
+        with self._precision.autocast():
+            logits = self._parallel(self._normalise(clips))
+            loss = F.cross_entropy(logits, labels)
+        self._precision.step(loss, self._optimizer)
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def state(self) -> dict[str, Any]:
+        """Model, optimiser and scaler, to be saved."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._precision.scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a `state`."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._precision.scaler.load_state_dict(state["scaler"])
+
+    def _train_mode(self) -> None:
+        self._parallel.train()
+        if self._frozen_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
