@@ -56,13 +56,38 @@ def blend(x: Tensor, weight: Tensor, first: int, num_frames: int, stride: int = 
     """ReLU(sum_k weight[:, k] * x[stride * i + first + k]) for each output frame i, zero outside the clip.
 
     `x` is (batch * num_frames, C, H, W), `weight` (C, taps); there are num_frames / stride outputs a clip.
-
-    Frames in channels-last memory are also a channels-last picture of height `num_frames` and width H * W:
-    so this is one depthwise convolution along its height, in one pass over the memory.
     """
+    frames_last = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))
+    # A compiler fuses the sum of shifted views into one pass; where none is at work, a convolution is that pass.
+    form = blend_as_sum if torch.compiler.is_compiling() or x.device.type != "cpu" else blend_as_convolution
+    out: Tensor = form(frames_last, weight, first, stride)
+    return torch.relu_(out).flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def blend_as_sum(x: Tensor, weight: Tensor, first: int, stride: int) -> Tensor:
+    """The blend's sum for `x` of shape (batch, frames, H, W, C): views of one padded copy, weighted and added."""
+    outputs = x.shape[1] // stride
+    taps = weight.to(x.dtype).unbind(1)
+    last = first + len(taps) - 1
+    before, after = max(0, -first), max(0, last - stride + 1)
+    padded = F.pad(x, (0, 0, 0, 0, 0, 0, before, after))
+    start = first + before
+    views = [padded[:, start + k :: stride][:, :outputs] for k in range(len(taps))]
+    out = views[0] * taps[0]
+    for view, tap in zip(views[1:], taps[1:], strict=True):
+        out = torch.addcmul(out, view, tap)
+    return out
+
+
+def blend_as_convolution(x: Tensor, weight: Tensor, first: int, stride: int) -> Tensor:
+    """The same sum as one depthwise convolution.
+
+    Frames in channels-last memory are also a channels-last picture, as high as the clip is long and H * W wide;
+    the kernel runs along its height, lengthened by zeros until its middle is at the output frame.
+    """
+    batch, _, height, width, channels = x.shape
     reach = max(-first, first + weight.shape[1] - 1)
-    kernel = F.pad(weight, (first + reach, reach - first - weight.shape[1] + 1))
-    _, channels, height, width = x.shape
-    picture = x.permute(0, 2, 3, 1).reshape(-1, num_frames, height * width, channels).permute(0, 3, 1, 2)
-    out = F.conv2d(picture, kernel[:, None, :, None], stride=(stride, 1), padding=(reach, 0), groups=channels)
-    return torch.relu_(out).permute(0, 2, 3, 1).reshape(-1, height, width, channels).permute(0, 3, 1, 2)
+    kernel = F.pad(weight, (first + reach, reach - first - weight.shape[1] + 1))[:, None, :, None]
+    picture = x.flatten(2, 3).permute(0, 3, 1, 2)
+    out = F.conv2d(picture, kernel, stride=(stride, 1), padding=(reach, 0), groups=channels)
+    return out.permute(0, 2, 3, 1).reshape(batch, -1, height, width, channels)
