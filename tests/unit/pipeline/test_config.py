@@ -1,0 +1,83 @@
+"""The configuration: what is shipped loads, and every mistake is one clear line."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import config
+from sharding.errors import UserError
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+SHIPPED = sorted(p.name for p in CONFIGS.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_file_loads_and_its_dump_reads_back(name: str, tmp_path: Path) -> None:
+    loaded = config.load(str(CONFIGS / name), [])
+    copy = tmp_path / "config.yaml"
+    copy.write_text(config.dump(loaded))
+    assert config.load(str(copy), []) == loaded
+
+
+def test_the_twelve_published_models_have_a_file() -> None:
+    models = [name for name in SHIPPED if name.startswith("blvnet-tam")]
+    assert len(models) == 12
+    for name in models:
+        _, _, depth, frames, _ = name.removesuffix(".yaml").split("-")
+        model = config.load(str(CONFIGS / name), []).model
+        assert (model.depth, model.num_frames) == (int(depth), 2 * int(frames[1:-2]))
+
+
+def test_a_file_states_only_what_differs_from_its_base() -> None:
+    loaded = config.load(str(CONFIGS / "blvnet-tam-101-f32x2-v2.yaml"), [])
+    assert loaded.optim.schedule == "steps"  # its own
+    assert loaded.optim.weight_decay == 5e-4  # the base's
+    assert loaded.init.from_ == "runs/blvnet-tam-101-f24x2-v2"
+
+
+def test_overrides_are_typed_and_win() -> None:
+    loaded = config.load(
+        str(CONFIGS / "demo.yaml"),
+        ["optim.lr=0.5", "data.scales=[1.0]", "run.folder=s3://b/r", "init.from=x.pt"],
+    )
+    assert loaded.optim.lr == 0.5
+    assert loaded.data.scales == (1.0,)
+    assert loaded.run.folder == "s3://b/r"
+    assert loaded.init.from_ == "x.pt"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optim.learning_rate=1"], "unknown key optim.learning_rate"),
+        (["speed=1"], "unknown key speed"),
+        (["optim.lr=fast"], "optim.lr: input should be a valid number"),
+        (["optim.lr=-1"], "optim.lr: input should be greater than 0"),
+        (["model.num_frames=7"], "model.num_frames: input should be a multiple of 2"),
+        (["data.flip=maybe"], "data.flip: input should be 'label', 'reference' or 'none'"),
+        (["optim.lr"], "'optim.lr': an override has the form key.path=value"),
+        (["optim.lr=[1"], "'optim.lr=[1': the value is not valid YAML"),
+        (["run.folder.name=1"], "'run.folder.name=1': folder is no section"),
+        (["init.from=a", "init.reference=b"], "give init.from or init.reference, not both"),
+    ],
+)
+def test_a_mistake_is_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config.load(str(CONFIGS / "demo.yaml"), overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_and_a_broken_file_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    with pytest.raises(UserError, match=r"run\.yaml"):
+        config.load(str(path), [])
+    path.write_text("data: {root: x}")
+    with pytest.raises(UserError, match=r"run: field required"):
+        config.load(str(path), [])
+    path.write_text("data: [unclosed")
+    with pytest.raises(UserError, match="not valid YAML"):
+        config.load(str(path), [])
+    path.write_text("- a list")
+    with pytest.raises(UserError, match="mapping of sections"):
+        config.load(str(path), [])
