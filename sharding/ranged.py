@@ -40,8 +40,8 @@ class RangedReader(io.RawIOBase):
     """One object from `offset` to its end. A body that breaks is opened again at the byte where it broke.
 
     Every answer is pinned to the version of the first one: a replaced object is an error, never a mix of two.
-    `errors` are what `fetch` and its bodies raise, `explain` puts one in words. After `patience.ATTEMPTS` broken
-    bodies without a byte between, or a request that failed for good, a `UserError` names URL, byte and cause.
+    `errors` are what `fetch` and its bodies raise, `explain` puts one in words. A request that failed for
+    good, or `patience.ATTEMPTS` broken bodies without a byte between, is a `UserError` with URL, byte, cause.
     """
 
     def __init__(

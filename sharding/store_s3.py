@@ -151,11 +151,11 @@ def _status(error: ClientError) -> int:
 
 
 def _client() -> Any:
-    return client(os.getpid())
+    return _client_of(os.getpid())
 
 
 @functools.cache
-def client(process: int) -> Any:
+def _client_of(process: int) -> Any:
     """The client of this process: connections must not be shared with a parent."""
     config = Config(
         connect_timeout=patience.CONNECT_TIMEOUT_S,
@@ -165,3 +165,8 @@ def client(process: int) -> Any:
         tcp_keepalive=True,
     )
     return boto3.session.Session().client("s3", config=config)
+
+
+def forget_clients() -> None:
+    """Make a new client at the next request: for tests that change the environment."""
+    _client_of.cache_clear()

