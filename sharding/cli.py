@@ -1,0 +1,206 @@
+"""`blvnet-shard`: videos to shards, and what to do with shards. Imports are late, so that --help is quick."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+from sharding.errors import one_line_errors
+
+_SPLITS = ("train", "validation", "test")
+
+
+@one_line_errors
+def main(argv: list[str] | None = None) -> int:
+    """The command line. Returns the exit status: 0 done, 1 damaged shards found, 2 a user's mistake."""
+    args = _parser().parse_args(argv)
+    # A batch system ends a job with SIGTERM: the same clean end as Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status: int = args.run(args)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    return status
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _build(args: argparse.Namespace) -> int:
+    from sharding.build import Request, build
+    from sharding.settings import Settings
+
+    settings = Settings(
+        short_side=args.short_side,
+        enlarge=not args.no_enlarge,
+        quality=args.quality,
+        fps=args.fps,
+        max_frames=args.max_frames,
+        samples_per_shard=args.samples_per_shard,
+        seed=args.seed,
+        follow_links=args.follow_links,
+    )
+    request = Request(
+        dataset=args.dataset,
+        annotations=args.annotations,
+        videos=args.videos,
+        out=args.out,
+        settings=settings,
+        splits=args.split,
+        classes=args.classes,
+        workers=args.workers,
+        video_limit_s=args.video_limit,
+    )
+    summary = build(request)
+    for made in summary.manifests:
+        failed = f", {len(made.failures)} failures" if made.failures else ""
+        print(
+            f"{made.root}: {made.samples} videos, {made.bytes / 1e6:.1f} MB, {len(made.shards)} shards{failed}"
+        )
+    print(summary.line())
+    return 0
+
+
+def _finalize(args: argparse.Namespace) -> int:
+    from sharding import manifest, storage
+
+    for split in args.split or _present(args.url):
+        made = manifest.finalize(storage.join(args.url, split))
+        print(f"{made.root}: {made.samples} videos, {made.bytes / 1e6:.1f} MB, {len(made.shards)} shards")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from sharding import demo
+
+    demo.make(args.folder, seed=args.seed)
+    return 0
+
+
+def _present(url: str) -> list[str]:
+    """The usual splits that are there."""
+    from sharding import storage
+    from sharding.errors import UserError
+
+    present = [split for split in _SPLITS if storage.list_names(storage.join(url, split))]
+    if not present:
+        raise UserError(f"{url}: no train, validation or test in it; give the folder above them, or --split")
+    return present
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="blvnet-shard",
+        description="Videos to WebDataset shards. URLs are local paths, s3://, gs:// or azure://.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_build(commands.add_parser("build", help="decode videos once and pack them into shards"))
+
+    finalize = commands.add_parser("finalize", help="write the manifests of shards that many machines built")
+    finalize.add_argument("url", metavar="URL", help="the --out of the build")
+    _add_split(finalize, "finish")
+    finalize.set_defaults(run=_finalize)
+
+    demo = commands.add_parser("demo", help="render a small labelled video set to try things with")
+    demo.add_argument("folder", metavar="DIR", help="where to write it")
+    demo.add_argument("--seed", type=int, default=0, help="which of all such sets (default: 0)")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add_build(build: argparse.ArgumentParser) -> None:
+    build.description = (
+        "Decode every video once, resize it and pack it into shards. An interrupted build goes on where it "
+        "stopped; any number of workers gives the same bytes."
+    )
+    build.add_argument(
+        "--dataset", choices=("sthv1", "sthv2", "csv"), required=True, help="kind of annotations"
+    )
+    build.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="folder of the annotation files (sthv1, sthv2), or the file with path,label[,split,id,start,end] (csv)",
+    )
+    build.add_argument(
+        "--videos",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the videos, or of folders of JPEGs",
+    )
+    build.add_argument(
+        "--out", required=True, metavar="URL", help="where the shards go, in one folder a split"
+    )
+    _add_split(build, "build")
+    build.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="csv only: class names, one a line (default: from the csv)",
+    )
+    build.add_argument(
+        "--workers",
+        type=_positive,
+        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: the processors this one may use)",
+    )
+    build.add_argument(
+        "--video-limit",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="a video that takes longer is recorded as a failure (default: 600)",
+    )
+    picture = build.add_argument_group("settings (recorded in the manifest)")
+    picture.add_argument(
+        "--short-side",
+        type=_pixels,
+        default=256,
+        metavar="PIXELS",
+        help="size of the shorter side, or `source` for each video's own (default: 256)",
+    )
+    picture.add_argument("--no-enlarge", action="store_true", help="leave smaller videos as they are")
+    picture.add_argument(
+        "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1-100 (default: 90)"
+    )
+    picture.add_argument("--fps", type=float, metavar="R", help="thin faster videos to R frames a second")
+    picture.add_argument(
+        "--max-frames", type=int, metavar="K", help="at most K frames a video, evenly spread"
+    )
+    picture.add_argument(
+        "--samples-per-shard", type=int, default=128, metavar="N", help="videos in a shard (default: 128)"
+    )
+    picture.add_argument(
+        "--seed", type=int, default=0, help="order of the videos over the shards (default: 0)"
+    )
+    picture.add_argument(
+        "--follow-links", action="store_true", help="take videos that are links out of the video folder"
+    )
+    build.set_defaults(run=_build)
+
+
+def _add_split(command: argparse.ArgumentParser, verb: str) -> None:
+    command.add_argument(
+        "--split", action="append", metavar="SPLIT", help=f"{verb} this split; may be repeated (default: all)"
+    )
+
+
+def _pixels(text: str) -> int | None:
+    return None if text == "source" else int(text)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

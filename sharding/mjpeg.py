@@ -1,0 +1,72 @@
+"""Frames to and from Motion-JPEG: baseline JPEGs, one after another in one blob. Nothing else encodes or decodes JPEG.
+
+A reader of its own needs only these lines (`offsets` is in the sample's JSON):
+
+    ends = [*offsets[1:], len(blob)]
+    frames = [simplejpeg.decode_jpeg(blob[a:b]) for a, b in zip(offsets, ends)]
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+Array = npt.NDArray[np.uint8]
+Planes = tuple[Array, Array, Array]
+"""Y (H, W), U and V (ceil(H / 2), ceil(W / 2)), uint8, full-range BT.601: what JPEG means."""
+
+
+def encode_planes(planes: Planes, quality: int) -> bytes:
+    """One frame in YUV 4:2:0 as a baseline JPEG, without a detour through RGB."""
+    jpeg: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=quality)
+    return jpeg
+
+
+def encode_rgb(frame: Array, quality: int) -> bytes:
+    """One RGB frame (H, W, 3) as a baseline JPEG with 4:2:0 chroma."""
+    jpeg: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(frame), quality=quality, colorspace="RGB", colorsubsampling="420"
+    )
+    return jpeg
+
+
+def size(jpeg: bytes | memoryview) -> tuple[int, int]:
+    """Width and height that a JPEG states. Raises ValueError for what is no JPEG."""
+    height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+    return width, height
+
+
+def decode(
+    blob: bytes | memoryview, offsets: Sequence[int], which: Sequence[int] | Array, out: Array | None = None
+) -> Array:
+    """Frames `which` of a blob as RGB, uint8 (n, H, W, 3), in the order asked for.
+
+    `offsets` are the starts of all JPEGs in the blob. Each frame is decoded straight into its place in `out`, which
+    is made where None is given. A frame asked for several times in a row is decoded once. Raises ValueError for a
+    damaged JPEG, for frames of unequal sizes or an `out` of another shape, IndexError for a frame that is not there.
+    """
+    view = memoryview(blob)
+    numbers = [int(i) for i in which]
+    count = len(offsets)
+    if any(not 0 <= i < count for i in numbers):
+        raise IndexError(f"frames {numbers} asked for, the blob has {count}")
+
+    def jpeg(i: int) -> memoryview:
+        return view[offsets[i] : offsets[i + 1] if i + 1 < count else len(view)]
+
+    if out is None:
+        width, height = size(jpeg(numbers[0])) if numbers else (0, 0)
+        out = np.empty((len(numbers), height, width, 3), np.uint8)
+    if len(out) != len(numbers) or not out.flags.c_contiguous:
+        raise ValueError(
+            f"out of shape {out.shape} for {len(numbers)} frames; it must be contiguous (n, H, W, 3)"
+        )
+    for place, i in enumerate(numbers):
+        if place and numbers[place - 1] == i:
+            out[place] = out[place - 1]
+            continue
+        decoded = simplejpeg.decode_jpeg(jpeg(i), colorspace="RGB", buffer=out[place])
+        if decoded.shape != out.shape[1:]:
+            raise ValueError(f"frame {i} is {decoded.shape[:2]}, expected {out.shape[1:3]} (height, width)")
+    return out

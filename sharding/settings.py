@@ -1,0 +1,46 @@
+"""What a build does to every video. Settings and annotations together decide every byte of a shard set."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from sharding.errors import UserError
+
+MIN_FRAMES = 3  # a shorter video is left out: it shows no motion
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Recorded in every sidecar and manifest. Raises `UserError` for a value out of its range."""
+
+    short_side: int | None = 256
+    "Pixels of the shorter side; None keeps each video's own size."
+    enlarge: bool = True
+    "Whether a video smaller than `short_side` is enlarged to it."
+    quality: int = 90
+    "JPEG quality, 1 to 100."
+    fps: float | None = None
+    "Frames a second to thin a faster video to; None keeps every frame."
+    max_frames: int | None = None
+    "At most so many frames a video, evenly spread over it; None keeps all."
+    samples_per_shard: int = 128
+    "Videos that go in one shard (some 110 MB of Something-Something)."
+    seed: int = 0
+    "Decides the order of the videos over the shards."
+    follow_links: bool = False
+    "Whether a symbolic link may lead out of the video folder."
+
+    def __post_init__(self) -> None:
+        least = {"short_side": 16, "quality": 1, "max_frames": MIN_FRAMES, "samples_per_shard": 1, "seed": 0}
+        most = {"short_side": 4096, "quality": 100}
+        for name, low in least.items():
+            value, high = getattr(self, name), most.get(name)
+            if value is not None and (value < low or (high is not None and value > high)):
+                wanted = f"at least {low}" if high is None else f"{low} to {high}"
+                raise UserError(f"--{name.replace('_', '-')} {value}: must be {wanted}")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise UserError(f"--fps {self.fps}: must be more than 0 and at most 1000")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
