@@ -1,5 +1,6 @@
 """bLVNet-TAM (Fan et al., "More Is Less", NeurIPS 2019): frames in, logits out."""
 
 from blvnet.model import BLVNetTAM
+from blvnet.zoo import create_model
 
-__all__ = ["BLVNetTAM"]
+__all__ = ["BLVNetTAM", "create_model"]

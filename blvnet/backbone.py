@@ -109,7 +109,14 @@ class FusionStage(nn.Module):
     """TAM, the big and the little branch, and the bottleneck that fuses them: one result a pair in, one out."""
 
     def __init__(
-        self, in_channels: int, width: int, blocks: int, stride: int, alpha: int, beta: int, blending_frames: int
+        self,
+        in_channels: int,
+        width: int,
+        blocks: int,
+        stride: int,
+        alpha: int,
+        beta: int,
+        blending_frames: int,
     ) -> None:
         super().__init__()
         self.tam = TemporalAggregation(in_channels, blending_frames)

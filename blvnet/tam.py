@@ -61,11 +61,11 @@ def blend(x: Tensor, weight: Tensor, first: int, num_frames: int, stride: int = 
     # A compiler fuses the sum of shifted views into one pass; where none is at work, a convolution is that pass.
     form = blend_as_sum if torch.compiler.is_compiling() or x.device.type != "cpu" else blend_as_convolution
     out: Tensor = form(frames_last, weight, first, stride)
-    return torch.relu_(out).flatten(0, 1).permute(0, 3, 1, 2)
+    return out.flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def blend_as_sum(x: Tensor, weight: Tensor, first: int, stride: int) -> Tensor:
-    """The blend's sum for `x` of shape (batch, frames, H, W, C): views of one padded copy, weighted and added."""
+    """The blend of `x`, (batch, frames, H, W, C): views of one padded copy, weighted and added."""
     outputs = x.shape[1] // stride
     taps = weight.to(x.dtype).unbind(1)
     last = first + len(taps) - 1
@@ -76,11 +76,11 @@ def blend_as_sum(x: Tensor, weight: Tensor, first: int, stride: int) -> Tensor:
     out = views[0] * taps[0]
     for view, tap in zip(views[1:], taps[1:], strict=True):
         out = torch.addcmul(out, view, tap)
-    return out
+    return torch.relu_(out)
 
 
 def blend_as_convolution(x: Tensor, weight: Tensor, first: int, stride: int) -> Tensor:
-    """The same sum as one depthwise convolution.
+    """The same as one depthwise convolution.
 
     Frames in channels-last memory are also a channels-last picture, as high as the clip is long and H * W wide;
     the kernel runs along its height, lengthened by zeros until its middle is at the output frame.
@@ -90,4 +90,5 @@ def blend_as_convolution(x: Tensor, weight: Tensor, first: int, stride: int) -> 
     kernel = F.pad(weight, (first + reach, reach - first - weight.shape[1] + 1))[:, None, :, None]
     picture = x.flatten(2, 3).permute(0, 3, 1, 2)
     out = F.conv2d(picture, kernel, stride=(stride, 1), padding=(reach, 0), groups=channels)
-    return out.permute(0, 2, 3, 1).reshape(batch, -1, height, width, channels)
+    # In place on the output itself: on a view of it, autograd would copy the gradient twice.
+    return torch.relu_(out).permute(0, 2, 3, 1).reshape(batch, -1, height, width, channels)

@@ -179,7 +179,9 @@ def _rename(name: str) -> str | None:
     path, _, leaf = name.rpartition(".")
     if path in _STEM:
         return f"backbone.stem.{_STEM[path]}.{leaf}"
-    if match := re.fullmatch(r"(?:(layer[123]|layer4\.\d+)\.)?tam\.(?:blending_layers\.)?(prev|curr|next|\d+)", path):
+    if match := re.fullmatch(
+        r"(?:(layer[123]|layer4\.\d+)\.)?tam\.(?:blending_layers\.)?(prev|curr|next|\d+)", path
+    ):
         return f"{_stage(match[1])}.tam.{match[2]}" if leaf == "weight" else None
     if match := re.fullmatch(r"(layer[123])\.little_e\.([01])", path):
         return f"{_stage(match[1])}.widen.{('conv', 'norm')[int(match[2])]}.{leaf}"
@@ -200,7 +202,9 @@ def _rename_back(name: str) -> str | None:
     path = path.removeprefix("backbone.")
     if path.startswith("stem."):
         part = path.removeprefix("stem.")
-        return f"tam.{leaf}" if part == "tam" else f"{_STEM_BACK[part]}.{leaf}" if part in _STEM_BACK else None
+        return (
+            f"tam.{leaf}" if part == "tam" else f"{_STEM_BACK[part]}.{leaf}" if part in _STEM_BACK else None
+        )
     if not (match := re.fullmatch(r"(?:stages\.([012])|top\.(\d+))\.(.+)", path)):
         return None
     stage = f"layer{int(match[1]) + 1}" if match[1] else f"layer4.{match[2]}"
