@@ -7,7 +7,11 @@ export PYTHONUNBUFFERED := 1
 .PHONY: demo test lint format setup clean
 
 demo: .venv/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m launch.demo $(DEMO)
+	$(BIN)/blvnet-shard demo $(DEMO)/videos
+	$(BIN)/blvnet-shard build --dataset sthv2 --annotations $(DEMO)/videos --videos $(DEMO)/videos/20bn-something-something-v2 --out $(DEMO)/shards --workers 2
+	$(BIN)/torchrun --standalone --nproc-per-node 2 -m pipeline.train --config configs/demo.yaml data.root=$(DEMO)/shards run.folder=$(DEMO)/run
+	$(BIN)/torchrun --standalone --nproc-per-node 2 -m pipeline.evaluate --checkpoint $(DEMO)/run --data $(DEMO)/shards/validation --out $(DEMO)/run
+	$(BIN)/python -m pipeline.summary $(DEMO)/run
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

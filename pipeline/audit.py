@@ -43,7 +43,7 @@ def keys_by_step(folder: str) -> dict[int, list[str]]:
     """The keys of every global batch of a run in order of number, by steps done; restarts are joined."""
     used: dict[int, dict[int, str]] = {}
     for start, batch in _batches(folder):
-        used = {step: keys for step, keys in used.items() if step <= start or step in batch}
+        used = {step: keys for step, keys in used.items() if step <= start}
         used.update(batch)
     return {step: [keys[number] for number in sorted(keys)] for step, keys in sorted(used.items())}
 

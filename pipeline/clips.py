@@ -13,7 +13,7 @@ from pipeline.config import Config
 from pipeline.lanes import Sample
 from pipeline.transforms import EvalTransform, TrainTransform, mirror_labels
 from sharding import mjpeg
-from sharding.shard import unpack
+from sharding.errors import UserError
 
 FrameRule = Callable[[int, int, np.random.Generator], NDArray[np.int64]]
 _FRAME_RULES: dict[str, FrameRule] = {
@@ -69,16 +69,11 @@ def eval_cutter(config: Config) -> EvalCutter:
 
 def decoded(sample: Sample, indices: NDArray[np.int64]) -> Tensor:
     """Frames `indices` of `sample`, uint8 (frames, 3, H, W) with channels-last memory."""
-    meta, blob = unpack(sample.span)
-    # A short video repeats frames: each is decoded once.
-    which, places = np.unique(indices, return_inverse=True)
-    frames = torch.from_numpy(mjpeg.decode(blob, meta["offsets"], which))
-    if len(which) < len(indices):
-        frames = frames[torch.from_numpy(places)]
-    return frames.permute(0, 3, 1, 2)
+    frames = mjpeg.decode(sample.blob, sample.meta["offsets"], indices.tolist())
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
 def _label(sample: Sample) -> int:
-    """The class of a training sample; `pipeline.train` has checked that the split is labelled."""
-    assert sample.row.label is not None
+    if sample.row.label is None:
+        raise UserError(f"sample {sample.row.key} has no label; train on a labelled split")
     return sample.row.label

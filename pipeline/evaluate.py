@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline import checkpoint, config, plan
+from pipeline import checkpoint, plan
+from pipeline import config as configuration
 from pipeline.clips import eval_cutter
 from pipeline.config import Config
 from pipeline.distributed import World, joined
@@ -21,7 +22,7 @@ from pipeline.loader import batches
 from pipeline.normalise import Normaliser
 from pipeline.precision import Precision
 from pipeline.stream import ClipStream, Passes
-from sharding import manifest
+from sharding import manifest, storage
 from sharding.errors import UserError, one_line_errors
 from sharding.manifest import Manifest
 
@@ -123,12 +124,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--data", required=True, help="folder or URL of the split, such as s3://bucket/sthv2/validation"
     )
+    parser.add_argument("--out", help="folder or URL for scores-SPLIT.json")
     parser.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="changes to the run's configuration"
     )
     args = parser.parse_args(argv)
     state = checkpoint.load(args.checkpoint)
-    settings = config.override(state["config"], args.overrides, args.checkpoint)
+    settings = configuration.override(state["config"], args.overrides, args.checkpoint)
     with joined(settings.run.timeout_s) as world:
         split = manifest.load(args.data)
         _check_classes(split, state["classes"], args.checkpoint)
@@ -136,7 +138,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         model.load_state_dict(state["model"])
         scores = evaluate(model, split, settings, world)
         if scores:
-            print(json.dumps(asdict(scores)), flush=True)
+            content = json.dumps({"split": split.split, "checkpoint": args.checkpoint, **asdict(scores)})
+            print(content, flush=True)
+            if args.out:
+                storage.write_bytes(storage.join(args.out, f"scores-{split.split}.json"), content.encode())
     return 0
 
 

@@ -1,10 +1,14 @@
 """Samples of one lane, in the planned order, read from its shards in one sequential pass."""
 
+import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from isal import isal_zlib
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from pipeline import plan
 from sharding import storage
@@ -15,10 +19,11 @@ from sharding.shard import SampleRow, Sidecar, load_sidecar
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample as it lies in its shard: the sidecar's row, and the span of the tar that it describes."""
+    """One sample: the sidecar's row, the content of its `.json` member, and its Motion-JPEG blob."""
 
     row: SampleRow
-    span: bytes
+    meta: dict[str, Any]
+    blob: bytes
 
 
 class LaneReader:
@@ -57,6 +62,8 @@ class LaneReader:
         for piece in self._pieces:
             skipped = min(max(start - raw, 0), piece.stop - piece.first)
             raw += skipped
+            if piece.first + skipped == piece.stop:
+                continue
             for sample in read_rows(self._manifest, piece.shard, piece.first + skipped, piece.stop):
                 yield raw, sample
                 raw += 1
@@ -64,24 +71,25 @@ class LaneReader:
 
 def read_rows(manifest: Manifest, shard: int, first: int, stop: int) -> Iterator[Sample]:
     """Samples `first` to `stop` - 1 of a shard, in one ranged read, each checked against its CRC-32."""
-    if first == stop:
-        return
-    url = manifest.shard_url(shard)
     rows = _sidecar(manifest, shard).samples[first:stop]
+    spans = ({"url": "", "stream": io.BytesIO(span)} for span in _spans(manifest.shard_url(shard), rows))
+    members = group_by_keys(tar_file_expander(spans))
+    for row, sample in zip(rows, members, strict=True):
+        yield Sample(row, json.loads(sample["json"]), sample["mjpeg"])
+
+
+def _spans(url: str, rows: list[SampleRow]) -> Iterator[bytes]:
+    """The part of the tar that each of `rows`, which lie next to one another, describes."""
     with storage.open_read(url, rows[0].offset) as stream:
         for row in rows:
             span = stream.read(row.bytes)
+            where = f"sample {row.key}, bytes {row.offset} to {row.offset + row.bytes}"
+            remedy = "run blvnet-shard verify, and build --repair"
             if len(span) < row.bytes:
-                raise UserError(
-                    f"{url}: ends at byte {row.offset + len(span)}, inside sample {row.key}; "
-                    "run blvnet-shard verify and rebuild the shard"
-                )
+                raise UserError(f"{url}: ends at byte {row.offset + len(span)}, inside {where}; {remedy}")
             if isal_zlib.crc32(span) != row.crc32:
-                raise UserError(
-                    f"{url}: sample {row.key} (bytes {row.offset} to {row.offset + row.bytes}) differs from "
-                    "its CRC-32; run blvnet-shard verify and rebuild the shard"
-                )
-            yield Sample(row, span)
+                raise UserError(f"{url}: {where}: damaged, its CRC-32 differs from the sidecar's; {remedy}")
+            yield span
 
 
 def _sidecar(manifest: Manifest, shard: int) -> Sidecar:

@@ -92,9 +92,7 @@ def test_each_lane_has_one_reader_where_the_consumers_divide_the_lanes(consumers
 
 
 @given(shards, orders, epochs)
-def test_the_order_repeats_for_the_same_seed_and_epoch(
-    sizes: list[int], order: Order, epoch: int
-) -> None:
+def test_the_order_repeats_for_the_same_seed_and_epoch(sizes: list[int], order: Order, epoch: int) -> None:
     assert epoch_order(sizes, order, epoch) == epoch_order(sizes, order, epoch)
 
 

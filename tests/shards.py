@@ -1,0 +1,60 @@
+"""Small shard sets made in memory for tests of the reading side: each frame tells its sample and its number."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from sharding import manifest, mjpeg, storage
+from sharding.manifest import Manifest
+from sharding.shard import Recipe, Writer, save_sidecar, sidecar_name, tar_name
+
+CLASSES = [
+    "Pulling [something] from left to right",
+    "Pulling [something] from right to left",
+    "Spinning [something]",
+]
+
+
+def frame(sample: int, number: int, width: int, height: int) -> np.ndarray:
+    """uint8 (height, width, 3): red is the sample's number, green the frame's, blue grows from left to right."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[..., 0] = sample % 256
+    picture[..., 1] = 4 * number
+    picture[..., 2] = np.linspace(0, 255, width).astype(np.uint8)
+    return picture
+
+
+def make(
+    root: str | Path,
+    shards: list[int],
+    split: str = "train",
+    frames: int = 12,
+    width: int = 48,
+    height: int = 40,
+    labelled: bool = True,
+) -> Manifest:
+    """A split with `shards[i]` samples in shard i; sample s has the key `clip-s` and label s mod 3."""
+    folder = storage.join(str(root), split)
+    recipe = Recipe("test", split, CLASSES, {"samples_per_shard": max(shards)}, "", len(shards))
+    sample = 0
+    for i, samples in enumerate(shards):
+        tar = io.BytesIO()
+        writer = Writer(tar)
+        for _ in range(samples):
+            jpegs = [mjpeg.encode_rgb(frame(sample, n, width, height), 95) for n in range(frames)]
+            sizes = [len(jpeg) for jpeg in jpegs]
+            meta = {
+                "label": sample % len(CLASSES) if labelled else None,
+                "frames": frames,
+                "offsets": np.cumsum([0, *sizes[:-1]]).tolist(),
+                "width": width,
+                "height": height,
+                "fps": 12.0,
+            }
+            writer.add(f"clip-{sample}", meta, io.BytesIO(b"".join(jpegs)))
+            sample += 1
+        writer.finish()
+        storage.write_bytes(storage.join(folder, tar_name(i)), tar.getvalue())
+        save_sidecar(storage.join(folder, sidecar_name(i)), writer.sidecar(tar_name(i), [], recipe))
+    return manifest.finalize(folder)

@@ -1,0 +1,190 @@
+"""The stream: planned order from real shards, whoever reads them, from any step; damage is named."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline import config, plan
+from pipeline.clips import eval_cutter, train_cutter
+from pipeline.lanes import LaneReader, read_rows
+from pipeline.loader import batches
+from pipeline.stream import ClipStream, Passes
+from sharding import storage
+from sharding.errors import UserError
+from sharding.manifest import Manifest
+from tests import shards
+
+SHARDS = [7, 5, 9, 4, 6]  # 31 samples
+BATCH = 4
+Steps = dict[tuple[int, int], list[str]]
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return shards.make(tmp_path_factory.mktemp("shards"), SHARDS)
+
+
+def settings(split: Manifest, *overrides: str) -> config.Config:
+    root = str(Path(split.root).parent)
+    small = ["model.num_frames=4", "data.size=32", "data.short_side=32"]
+    tree = {"data": {"root": root}, "run": {"folder": "unused"}}
+    return config.override(tree, [*small, *overrides], "test")
+
+
+def keys(
+    split: Manifest, order: plan.Order, ranks: int, workers: int = 0, passes: Passes | None = None
+) -> Steps:
+    """The keys of every global batch, by (epoch, step), put together from all ranks."""
+    passes = passes or Passes(BATCH, epochs=2)
+    cutter = eval_cutter(settings(split))
+    found: dict[tuple[int, int], dict[int, str]] = {}
+    for rank in range(ranks):
+        for batch in batches(ClipStream(split, cutter, order, passes, rank, ranks), workers):
+            assert all(n % ranks == rank for n in batch.numbers)
+            slot = found.setdefault((batch.epoch, batch.step), {})
+            slot.update(zip(batch.numbers, batch.keys, strict=True))
+    return {step: [used[n] for n in sorted(used)] for step, used in found.items()}
+
+
+ORDER = plan.Order(seed=3, lanes=6, window=8)
+
+
+def test_an_epoch_uses_every_sample_once_but_for_the_last_partial_batch(split: Manifest) -> None:
+    steps = keys(split, ORDER, ranks=1)
+    for epoch in (0, 1):
+        used = [key for (e, _), batch in steps.items() if e == epoch for key in batch]
+        assert len(used) == len(set(used)) == 28
+    assert steps[0, 0] != steps[1, 0]
+
+
+@pytest.mark.parametrize(("ranks", "workers"), [(2, 0), (3, 0), (4, 0), (1, 2), (3, 2)])
+def test_global_batches_do_not_depend_on_ranks_and_workers(split: Manifest, ranks: int, workers: int) -> None:
+    assert keys(split, ORDER, ranks, workers) == keys(split, ORDER, ranks=1)
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 3, 6])
+def test_starting_at_a_step_gives_the_tail_of_the_whole_order(split: Manifest, first_step: int) -> None:
+    whole = keys(split, ORDER, ranks=1)
+    tail = keys(split, ORDER, 2, passes=Passes(BATCH, epochs=2, first_epoch=0, first_step=first_step))
+    assert tail == {at: batch for at, batch in whole.items() if at >= (0, first_step)}
+
+
+def test_validation_keeps_the_last_partial_batch(split: Manifest) -> None:
+    steps = keys(split, plan.Order(0, 2, 1), ranks=3, passes=Passes(BATCH, drop_last=False))
+    assert sorted(itertools.chain(*steps.values())) == sorted(f"clip-{s}" for s in range(31))
+    assert len(steps[0, 7]) == 3
+
+
+def test_a_lane_is_read_once_and_holds_about_a_window(
+    split: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    open_read = storage.open_read
+
+    def counted(url: str, offset: int = 0) -> object:
+        if url.endswith(".tar"):
+            opened.append(offset)
+        return open_read(url, offset)
+
+    monkeypatch.setattr(storage, "open_read", counted)
+    order = plan.Order(seed=1, lanes=2, window=5)
+    for lane in range(2):
+        samples = list(LaneReader(split, order, 0, lane))
+        assert len(samples) == plan.lane_length(31, 2, lane)
+    # five shards, one of them shared by the two lanes; only that one is opened in the middle
+    assert len(opened) == 6
+    assert sum(offset > 0 for offset in opened) == 1
+
+
+def test_clips_are_decoded_from_the_right_sample_and_frames(split: Manifest) -> None:
+    cutter = eval_cutter(settings(split))
+    stream = ClipStream(split, cutter, ORDER, Passes(BATCH), 0, 1)
+    for batch in batches(stream, workers=0):
+        assert batch.clips.shape == (BATCH, 4, 3, 32, 32)
+        assert batch.clips.dtype == torch.uint8
+        assert batch.clips.stride()[2:] == (1, 96, 3)  # channels-last
+        for clip, key, label in zip(batch.clips, batch.keys, batch.labels.tolist(), strict=True):
+            sample = int(key.removeprefix("clip-"))
+            assert label == sample % 3
+            assert abs(clip[:, 0].float().mean().item() - sample) < 3
+            # the middle frame of each quarter of 12 frames: 1, 4, 7, 10, each 4 levels of green
+            assert clip[:, 1].float().mean((1, 2)).tolist() == pytest.approx([4, 16, 28, 40], abs=3)
+
+
+def test_a_flipped_training_clip_takes_the_mirrored_label(split: Manifest) -> None:
+    cutter = train_cutter(settings(split), split.classes)
+    stream = ClipStream(split, cutter, ORDER, Passes(BATCH, epochs=3), 0, 1)
+    seen = set()
+    for batch in batches(stream, workers=0):
+        for clip, key, label in zip(batch.clips, batch.keys, batch.labels.tolist(), strict=True):
+            sample = int(key.removeprefix("clip-"))
+            blue = clip[:, 2].float().mean((0, 1))
+            flipped = bool(blue[0] > blue[-1])
+            expected = {0: 1, 1: 0, 2: 2}[sample % 3] if flipped else sample % 3
+            assert label == expected
+            seen.add((sample % 3, flipped))
+    assert len(seen) == 6
+
+
+def test_augmentation_does_not_depend_on_ranks_and_workers(split: Manifest) -> None:
+    cutter = train_cutter(settings(split), split.classes)
+
+    def clips(ranks: int, workers: int) -> dict[int, torch.Tensor]:
+        streams = [ClipStream(split, cutter, ORDER, Passes(BATCH), rank, ranks) for rank in range(ranks)]
+        parts = [batch for stream in streams for batch in batches(stream, workers)]
+        return {n: clip for batch in parts for n, clip in zip(batch.numbers, batch.clips, strict=True)}
+
+    one, many = clips(1, 0), clips(2, 2)
+    assert one.keys() == many.keys()
+    assert all(torch.equal(one[n], many[n]) for n in one)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_flipped_byte_is_named(tmp_path: Path, workers: int) -> None:
+    split = shards.make(tmp_path, [6, 6])
+    row = next(iter(read_rows(split, 1, 2, 3))).row
+    tar = Path(split.shard_url(1))
+    content = bytearray(tar.read_bytes())
+    content[row.offset + row.bytes // 2] ^= 4
+    tar.write_bytes(content)
+    stream = ClipStream(split, eval_cutter(settings(split)), plan.Order(0, 2, 4), Passes(2), 0, 1)
+    with pytest.raises(UserError, match=rf"shard-000001\.tar: sample {row.key}, bytes \d+ to \d+: damaged"):
+        list(batches(stream, workers))
+
+
+def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
+    split = shards.make(tmp_path, [6])
+    last = list(read_rows(split, 0, 0, 6))[-1].row
+    tar = Path(split.shard_url(0))
+    tar.write_bytes(
+        tar.read_bytes()[: last.offset]
+    )  # at a member boundary, where tar readers see nothing wrong
+    with pytest.raises(
+        UserError, match=rf"shard-000000\.tar: ends at byte {last.offset}, inside sample {last.key}"
+    ):
+        list(read_rows(split, 0, 0, 6))
+
+
+def test_a_missing_shard_and_a_strange_sidecar_are_named(tmp_path: Path) -> None:
+    split = shards.make(tmp_path / "one", [3, 3])
+    Path(split.shard_url(1)).unlink()
+    with pytest.raises(UserError, match=r"shard-000001\.tar"):
+        list(read_rows(split, 1, 0, 3))
+    Path(split.sidecar_url(0)).unlink()
+    with pytest.raises(UserError, match=r"shard-000000\.json"):
+        list(read_rows(split, 0, 0, 3))
+    other = shards.make(tmp_path / "two", [4])
+    Path(split.sidecar_url(0)).write_bytes(Path(other.sidecar_url(0)).read_bytes())
+    with pytest.raises(UserError, match="not the sidecar that the manifest was made from"):
+        list(read_rows(split, 0, 0, 3))
+
+
+def test_a_split_without_labels_cannot_be_trained_on(tmp_path: Path) -> None:
+    split = shards.make(tmp_path, [4], labelled=False)
+    stream = ClipStream(
+        split, train_cutter(settings(split), split.classes), plan.Order(0, 1, 1), Passes(2), 0, 1
+    )
+    with pytest.raises(UserError, match=r"clip-\d has no label"):
+        list(batches(stream, 0))
