@@ -1,0 +1,99 @@
+"""The batch scripts, run with stand-ins for SLURM's commands that write down how they were called."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from launch import slurm
+from tests.conftest import need
+from tests.unit.launch.test_cli import EXPECTED, stub
+
+TRAIN_JOB = {"SLURM_JOB_ID": "41", "SLURM_JOB_NUM_NODES": "4", "SLURM_JOB_NODELIST": "n[1-4]"}
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Path:
+    """A folder for stand-ins; `calls` beside it is what they write."""
+    folder = tmp_path / "bin"
+    stub(folder, "hostname", "echo first-node")
+    stub(folder, "date", "echo NOW")
+    for name in ("scontrol", "scancel", "blvnet-shard"):
+        stub(folder, name, f'echo "{name} $*" >>{tmp_path}/calls')
+    return folder
+
+
+def environment(commands: Path, **variables: str) -> dict[str, str]:
+    others = {k: v for k, v in os.environ.items() if not k.startswith("SLURM") and not k.startswith("TORCH")}
+    return {**others, "PATH": f"{commands}:{os.environ['PATH']}", **variables}
+
+
+def run(script: Path, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(script), *arguments], env=env, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.parametrize("script", [slurm.TRAIN, slurm.SHARD], ids=lambda path: path.name)
+def test_scripts_pass_shellcheck(script: Path) -> None:
+    need(shutil.which("shellcheck"), "shellcheck is not installed")
+    done = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_training_starts_one_agent_a_node_as_expected(commands: Path, tmp_path: Path) -> None:
+    stub(commands, "srun", 'printf "%s\\n" srun "$@"; env | grep -E "^(SRUN|TORCH_ELASTIC)" | sort')
+    env = environment(commands, **TRAIN_JOB, SLURM_GPUS_ON_NODE="8", SLURM_CPUS_PER_TASK="96")
+    done = run(slurm.TRAIN, "a.yaml", "run.folder=s3://b/r", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (EXPECTED / "train_agents.txt").read_text()
+
+
+def test_training_fails_with_its_agents(commands: Path, tmp_path: Path) -> None:
+    stub(commands, "srun", "exit 7")
+    assert run(slurm.TRAIN, "a.yaml", env=environment(commands, **TRAIN_JOB)).returncode == 7
+    assert not (tmp_path / "calls").exists()
+
+
+def test_before_the_time_limit_training_is_stopped_and_then_requeued(commands: Path, tmp_path: Path) -> None:
+    # The stand-in agents end after they have been signalled, and take a while to do so.
+    stub(
+        commands,
+        "srun",
+        f"while ! grep -q scancel {tmp_path}/calls; do sleep 0.1; done; sleep 0.5\necho saved",
+    )
+    (tmp_path / "calls").touch()
+    env = environment(commands, **TRAIN_JOB)
+    job = subprocess.Popen([str(slurm.TRAIN), "a.yaml"], env=env, stdout=subprocess.PIPE, text=True)
+    assert job.stdout is not None
+    assert "run 0" in job.stdout.readline()
+    job.send_signal(signal.SIGUSR1)
+    out, _ = job.communicate(timeout=30)
+    assert job.returncode == 0
+    assert out.splitlines()[-1] == "saved"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "scancel --signal=TERM 41",
+        "scontrol requeue 41",
+    ]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_each_task_of_an_array_builds_its_part(commands: Path, tmp_path: Path, first: int) -> None:
+    for task in range(first, first + 3):
+        env = environment(
+            commands,
+            SLURM_ARRAY_TASK_ID=str(task),
+            SLURM_ARRAY_TASK_MIN=str(first),
+            SLURM_ARRAY_TASK_COUNT="3",
+            SLURM_CPUS_PER_TASK="16",
+        )
+        assert run(slurm.SHARD, "build", "--out", "shards", env=env).returncode == 0
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"blvnet-shard build --out shards --task-index {i} --task-count 3 --workers 16" for i in range(3)
+    ]
+
+
+def test_outside_an_array_the_command_is_run_as_it_is(commands: Path, tmp_path: Path) -> None:
+    assert run(slurm.SHARD, "finalize", "shards", env=environment(commands)).returncode == 0
+    assert (tmp_path / "calls").read_text() == "blvnet-shard finalize shards\n"
