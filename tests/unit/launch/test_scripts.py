@@ -58,16 +58,14 @@ def test_training_fails_with_its_agents(commands: Path, tmp_path: Path) -> None:
 
 def test_before_the_time_limit_training_is_stopped_and_then_requeued(commands: Path, tmp_path: Path) -> None:
     # The stand-in agents end after they have been signalled, and take a while to do so.
-    stub(
-        commands,
-        "srun",
-        f"while ! grep -q scancel {tmp_path}/calls; do sleep 0.1; done; sleep 0.5\necho saved",
-    )
+    wait_for_signal = f"while ! grep -q scancel {tmp_path}/calls; do sleep 0.1; done"
+    stub(commands, "srun", f"echo started\n{wait_for_signal}\nsleep 0.5\necho saved")
     (tmp_path / "calls").touch()
     env = environment(commands, **TRAIN_JOB)
     job = subprocess.Popen([str(slurm.TRAIN), "a.yaml"], env=env, stdout=subprocess.PIPE, text=True)
     assert job.stdout is not None
-    assert "run 0" in job.stdout.readline()
+    while job.stdout.readline() != "started\n":
+        pass
     job.send_signal(signal.SIGUSR1)
     out, _ = job.communicate(timeout=30)
     assert job.returncode == 0
