@@ -7,28 +7,29 @@ workers and machines only decide who builds a piece, and when.
 
 import dataclasses
 import hashlib
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
-from sharding import annotations, manifest, pool, sample, shard, storage
+from sharding import annotations, manifest, pool, present, progress, storage
 from sharding.annotations import Annotations, Video
-from sharding.decode import Unusable
 from sharding.errors import UserError
+from sharding.job import Job, build_shard
 from sharding.losses import Losses
 from sharding.manifest import Manifest
 from sharding.settings import Settings
-from sharding.shard import Failure, Recipe, Sidecar
-
-_LOOKUPS = 16  # requests at the same time
+from sharding.shard import Recipe, Sidecar
+from sharding.tasks import Part
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. `splits` None means all that the annotations have."""
+    """What the user asked for. `splits` None means all that the annotations have.
+
+    `part` is this machine's share of the shards; `repair` checks what is there before it counts as built;
+    a video that takes longer than `video_limit_s` counts as failed.
+    """
 
     dataset: str
     annotations: Path
@@ -38,6 +39,8 @@ class Request:
     splits: list[str] | None = None
     classes: Path | None = None
     workers: int = 1
+    part: Part = field(default_factory=Part)
+    repair: bool = False
     video_limit_s: float = 600.0
 
 
@@ -47,27 +50,6 @@ class Plan:
 
     recipe: Recipe
     shards: list[list[Video]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One shard to build. `skipped` are videos that are known to break the decoder, with the reason."""
-
-    url: str
-    index: int
-    recipe: Recipe
-    videos: list[Video]
-    folder: Path
-    settings: Settings
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def tar_url(self) -> str:
-        return storage.join(self.url, shard.tar_name(self.index))
-
-    @property
-    def sidecar_url(self) -> str:
-        return storage.join(self.url, shard.sidecar_name(self.index))
 
 
 @dataclass
@@ -101,12 +83,14 @@ def build(request: Request) -> Summary:
     if not request.videos.is_dir():
         raise UserError(f"{request.videos}: no such folder; --videos is the folder of the videos")
     plans = make_plans(request)
-    jobs = [job for plan in plans for job in _jobs(plan, request)]
-    missing = _missing(jobs)
+    every = [job for plan in plans for job in _jobs(plan, request)]
+    jobs = every[request.part.index :: request.part.count]
+    missing = present.missing(jobs, request.repair, request.workers)
     summary = Summary(len(jobs))
     _build_shards(missing, jobs, request, summary)
-    for plan in plans:
-        summary.manifests.append(manifest.finalize(storage.join(request.out, plan.recipe.split)))
+    if request.part.count == 1:
+        urls = [storage.join(request.out, plan.recipe.split) for plan in plans]
+        summary.manifests = [manifest.finalize(url) for url in urls]
     return summary
 
 
@@ -137,30 +121,6 @@ def make_plan(listed: Annotations, settings: Settings) -> Plan:
     return Plan(recipe, shards)
 
 
-def build_shard(job: Job, report: pool.Report) -> Sidecar:
-    """Build one shard, in a worker: the tar, and after it the sidecar. `report` hears of each video."""
-    failures = []
-    with storage.publish(job.tar_url) as stream:
-        writer = shard.Writer(stream)
-        for video in job.videos:
-            report(video.key)
-            try:
-                if video.key in job.skipped:
-                    raise Unusable(job.skipped[video.key])
-                meta, blob = sample.encode(video, job.folder, job.settings)
-            except Unusable as reason:
-                failures.append(Failure(video.key, str(reason)))
-                continue
-            report(None)
-            with blob:
-                writer.add(video.key, meta, blob)
-        report(None)
-        writer.finish()
-    sidecar = writer.sidecar(shard.tar_name(job.index), failures, job.recipe)
-    shard.save_sidecar(job.sidecar_url, sidecar)
-    return sidecar
-
-
 def _rank(key: str, seed: int) -> bytes:
     return hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=16).digest()
 
@@ -174,26 +134,6 @@ def _jobs(plan: Plan, request: Request) -> list[Job]:
     ]
 
 
-def _missing(jobs: list[Job]) -> list[Job]:
-    """The jobs that are not done. Raises `UserError` where the folder holds shards of another recipe."""
-    names = {url: set(storage.list_names(url)) for url in {job.url for job in jobs}}
-
-    def is_done(job: Job) -> bool:
-        if not {shard.tar_name(job.index), shard.sidecar_name(job.index)} <= names[job.url]:
-            return False
-        sidecar = shard.load_sidecar(job.sidecar_url)
-        if sidecar.recipe != job.recipe:
-            difference = manifest.difference(job.recipe, sidecar.recipe)
-            raise UserError(
-                f"{job.sidecar_url}: built with other settings or annotations: {difference}; "
-                "build with those of before, or into another folder"
-            )
-        return storage.size(job.tar_url) == sidecar.bytes
-
-    with ThreadPoolExecutor(_LOOKUPS) as threads:
-        return [job for job, done in zip(jobs, threads.map(is_done, jobs), strict=True) if not done]
-
-
 def _build_shards(missing: list[Job], jobs: list[Job], request: Request, summary: Summary) -> None:
     """Run the jobs in worker processes under one progress bar over all videos."""
     videos = sum(len(job.videos) for job in jobs)
@@ -202,7 +142,7 @@ def _build_shards(missing: list[Job], jobs: list[Job], request: Request, summary
     started = time.perf_counter()
     counted: dict[str, int] = {}  # videos of a shard that the bar has counted: a lost shard begins again
 
-    with tqdm(total=videos, initial=already, unit="video", desc="build", dynamic_ncols=True) as bar:
+    with progress.bar("build", videos, "video", initial=already) as bar:
 
         def on_step(job: Job, key: str | None) -> None:
             if key is not None:
@@ -220,7 +160,7 @@ def _build_shards(missing: list[Job], jobs: list[Job], request: Request, summary
         def on_lost(lost: pool.Lost[Job]) -> Job:
             bar.update(-counted.pop(lost.task.tar_url, 0))
             skipped, message = losses.judge(lost, lost.task.tar_url)
-            bar.write(message)
+            bar.write(message, file=sys.stderr)
             return dataclasses.replace(lost.task, skipped=lost.task.skipped | skipped)
 
         pool.run(build_shard, missing, request.workers, on_step, on_result, on_lost, request.video_limit_s)

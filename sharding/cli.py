@@ -13,7 +13,7 @@ _SPLITS = ("train", "validation", "test")
 
 @one_line_errors
 def main(argv: list[str] | None = None) -> int:
-    """The command line. Returns the exit status: 0 done, 1 damaged shards found, 2 a user's mistake."""
+    """The command line. Returns the exit status: 0 done, 1 damaged shards found, 2 a mistake or too many failures."""
     args = _parser().parse_args(argv)
     # A batch system ends a job with SIGTERM: the same clean end as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
@@ -30,46 +30,67 @@ def _interrupt(*_: object) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
+    from sharding import budget, tasks
     from sharding.build import Request, build
     from sharding.settings import Settings
 
-    settings = Settings(
-        short_side=args.short_side,
-        enlarge=not args.no_enlarge,
-        quality=args.quality,
-        fps=args.fps,
-        max_frames=args.max_frames,
-        samples_per_shard=args.samples_per_shard,
-        seed=args.seed,
-        follow_links=args.follow_links,
-    )
+    max_failures = budget.parse(args.max_failures)
     request = Request(
         dataset=args.dataset,
         annotations=args.annotations,
         videos=args.videos,
         out=args.out,
-        settings=settings,
+        settings=Settings(
+            short_side=args.short_side,
+            enlarge=not args.no_enlarge,
+            quality=args.quality,
+            fps=args.fps,
+            max_frames=args.max_frames,
+            samples_per_shard=args.samples_per_shard,
+            seed=args.seed,
+            follow_links=args.follow_links,
+        ),
         splits=args.split,
         classes=args.classes,
         workers=args.workers,
+        part=tasks.part(args.task_index, args.task_count, os.environ),
+        repair=args.repair,
         video_limit_s=args.video_limit,
     )
     summary = build(request)
     for made in summary.manifests:
-        failed = f", {len(made.failures)} failures" if made.failures else ""
-        print(
-            f"{made.root}: {made.samples} videos, {made.bytes / 1e6:.1f} MB, {len(made.shards)} shards{failed}"
-        )
+        print(made.line())
     print(summary.line())
+    if request.part.count > 1:
+        print(f"when all {request.part.count} tasks are done: blvnet-shard finalize {args.out}")
+    else:
+        max_failures.check(summary.manifests)
     return 0
 
 
 def _finalize(args: argparse.Namespace) -> int:
-    from sharding import manifest, storage
+    from sharding import budget, manifest, storage
 
-    for split in args.split or _present(args.url):
-        made = manifest.finalize(storage.join(args.url, split))
-        print(f"{made.root}: {made.samples} videos, {made.bytes / 1e6:.1f} MB, {len(made.shards)} shards")
+    max_failures = budget.parse(args.max_failures)
+    splits = args.split or _present(args.url)
+    manifests = [manifest.finalize(storage.join(args.url, split)) for split in splits]
+    for made in manifests:
+        print(made.line())
+    max_failures.check(manifests)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from sharding import storage
+    from sharding.verify import verify
+
+    urls = [storage.join(args.url, split) for split in args.split or _present(args.url)]
+    reports = [verify(url, args.workers) for url in urls]
+    for report in reports:
+        print(*report.lines(), sep="\n")
+    if any(report.problems for report in reports):
+        print("the same build command with --repair builds damaged shards again")
+        return 1
     return 0
 
 
@@ -99,10 +120,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_build(commands.add_parser("build", help="decode videos once and pack them into shards"))
 
-    finalize = commands.add_parser("finalize", help="write the manifests of shards that many machines built")
+    finalize = commands.add_parser("finalize", help="write the manifests of shards that several tasks built")
     finalize.add_argument("url", metavar="URL", help="the --out of the build")
     _add_split(finalize, "finish")
+    _add_max_failures(finalize)
     finalize.set_defaults(run=_finalize)
+
+    verify = commands.add_parser("verify", help="check shards against their manifest and checksums")
+    verify.add_argument("url", metavar="URL", help="the --out of the build")
+    _add_split(verify, "check")
+    _add_workers(verify)
+    verify.set_defaults(run=_verify)
 
     demo = commands.add_parser("demo", help="render a small labelled video set to try things with")
     demo.add_argument("folder", metavar="DIR", help="where to write it")
@@ -114,49 +142,35 @@ def _parser() -> argparse.ArgumentParser:
 def _add_build(build: argparse.ArgumentParser) -> None:
     build.description = (
         "Decode every video once, resize it and pack it into shards. An interrupted build goes on where it "
-        "stopped; any number of workers gives the same bytes."
+        "stopped; any number of workers and tasks gives the same bytes."
     )
-    build.add_argument(
-        "--dataset", choices=("sthv1", "sthv2", "csv"), required=True, help="kind of annotations"
+    source = build.add_argument_group("what")
+    source.add_argument(
+        "--dataset", choices=("sthv1", "sthv2", "csv"), required=True, help="the kind of annotations"
     )
-    build.add_argument(
+    source.add_argument(
         "--annotations",
         type=Path,
         required=True,
         metavar="PATH",
-        help="folder of the annotation files (sthv1, sthv2), or the file with path,label[,split,id,start,end] (csv)",
+        help="folder of the annotation files (sthv1, sthv2), or a file path,label[,split,id,start,end] (csv)",
     )
-    build.add_argument(
+    source.add_argument(
         "--videos",
         type=Path,
         required=True,
         metavar="DIR",
         help="folder of the videos, or of folders of JPEGs",
     )
-    build.add_argument(
-        "--out", required=True, metavar="URL", help="where the shards go, in one folder a split"
-    )
-    _add_split(build, "build")
-    build.add_argument(
+    source.add_argument("--out", required=True, metavar="URL", help="where the shards go, one folder a split")
+    _add_split(source, "build")
+    source.add_argument(
         "--classes",
         type=Path,
         metavar="FILE",
         help="csv only: class names, one a line (default: from the csv)",
     )
-    build.add_argument(
-        "--workers",
-        type=_positive,
-        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        metavar="N",
-        help="processes (default: the processors this one may use)",
-    )
-    build.add_argument(
-        "--video-limit",
-        type=float,
-        default=600.0,
-        metavar="SECONDS",
-        help="a video that takes longer is recorded as a failure (default: 600)",
-    )
+
     picture = build.add_argument_group("settings (recorded in the manifest)")
     picture.add_argument(
         "--short-side",
@@ -177,17 +191,64 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         "--samples-per-shard", type=int, default=128, metavar="N", help="videos in a shard (default: 128)"
     )
     picture.add_argument(
-        "--seed", type=int, default=0, help="order of the videos over the shards (default: 0)"
+        "--seed", type=int, default=0, help="decides the order of the videos over the shards (default: 0)"
     )
     picture.add_argument(
         "--follow-links", action="store_true", help="take videos that are links out of the video folder"
     )
+
+    run = build.add_argument_group("how")
+    _add_workers(run)
+    run.add_argument(
+        "--task-index",
+        type=int,
+        metavar="I",
+        help="build only the shards of task I, 0 to N - 1 (default: SLURM's)",
+    )
+    run.add_argument(
+        "--task-count",
+        type=int,
+        metavar="N",
+        help="tasks in all; finalize ends the build (default: SLURM's, or 1)",
+    )
+    run.add_argument(
+        "--repair",
+        action="store_true",
+        help="check the shards that are there and build the damaged ones again",
+    )
+    run.add_argument(
+        "--video-limit",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="a video that takes longer is recorded as a failure (default: 600)",
+    )
+    _add_max_failures(run)
     build.set_defaults(run=_build)
 
 
-def _add_split(command: argparse.ArgumentParser, verb: str) -> None:
+def _add_split(command: argparse._ActionsContainer, verb: str) -> None:
     command.add_argument(
         "--split", action="append", metavar="SPLIT", help=f"{verb} this split; may be repeated (default: all)"
+    )
+
+
+def _add_workers(command: argparse._ActionsContainer) -> None:
+    command.add_argument(
+        "--workers",
+        type=_positive,
+        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: the processors this one may use)",
+    )
+
+
+def _add_max_failures(command: argparse._ActionsContainer) -> None:
+    command.add_argument(
+        "--max-failures",
+        default="0.1%",
+        metavar="LIMIT",
+        help="unusable videos, a number or a share, before the end is an error (default: 0.1%%)",
     )
 
 

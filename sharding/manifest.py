@@ -56,6 +56,11 @@ class Manifest:
     bytes: int
     sha256: str
 
+    def line(self) -> str:
+        """A summary for the user."""
+        failed = f", {len(self.failures)} failures" if self.failures else ""
+        return f"{self.root}: {self.samples} videos, {self.bytes / 1e6:.1f} MB, {len(self.shards)} shards{failed}"
+
     def shard_url(self, i: int) -> str:
         """The URL of shard `i`'s tar."""
         return storage.join(self.root, self.shards[i].name)
@@ -120,6 +125,14 @@ def finalize(url: str) -> Manifest:
     text = json.dumps({"format": FORMAT, **content}, ensure_ascii=False, indent=1) + "\n"
     storage.write_bytes(storage.join(url, NAME), text.encode())
     return load(url)
+
+
+def agrees(made: Manifest) -> bool:
+    """Whether the manifest's file says what the sidecars say today."""
+    names = [row.name.removesuffix(".tar") + ".json" for row in made.shards]
+    sidecars = load_sidecars(made.root, names)
+    content = {"format": FORMAT, **_content(sidecars[0].recipe, sidecars)}
+    return load_json(storage.join(made.root, NAME)) == content
 
 
 def load_sidecars(url: str, names: list[str]) -> list[Sidecar]:

@@ -19,8 +19,25 @@ Planes = tuple[Array, Array, Array]
 
 def encode_planes(planes: Planes, quality: int) -> bytes:
     """One frame in YUV 4:2:0 as a baseline JPEG, without a detour through RGB."""
-    jpeg: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=quality)
+    y, u, v = planes
+    jpeg: bytes = simplejpeg.encode_jpeg_yuv_planes(_filled_up(y), u, v, quality=quality)
     return jpeg
+
+
+def _filled_up(y: Array) -> Array:
+    """`y`, with its last row and column repeated behind its ends where its sides are odd.
+
+    The encoder reads luma up to even sides, and what lies there in memory is in the JPEG's bytes: different ones
+    in every run (test_mjpeg.py: test_bytes_do_not_depend_on_what_lies_behind_the_planes).
+    """
+    height, width = y.shape
+    if height % 2 == 0 and width % 2 == 0:
+        return y
+    even = np.empty((height + height % 2, width + width % 2), np.uint8)
+    even[:height, :width] = y
+    even[:height, width:] = y[:, -1:]
+    even[height:] = even[height - 1]
+    return even[:height, :width]
 
 
 def encode_rgb(frame: Array, quality: int) -> bytes:
@@ -34,6 +51,12 @@ def encode_rgb(frame: Array, quality: int) -> bytes:
 def size(jpeg: bytes | memoryview) -> tuple[int, int]:
     """Width and height that a JPEG states. Raises ValueError for what is no JPEG."""
     height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+    return width, height
+
+
+def check(jpeg: bytes | memoryview) -> tuple[int, int]:
+    """Decode a JPEG to its last block, and return its width and height. Raises ValueError where it is damaged."""
+    height, width, _ = simplejpeg.decode_jpeg(jpeg, colorspace="GRAY").shape
     return width, height
 
 

@@ -144,7 +144,7 @@ def load_sidecar(url: str) -> Sidecar:
             recipe=Recipe(**content["recipe"]),
         )
     except (KeyError, TypeError) as error:
-        raise UserError(f"{url}: not a shard's sidecar ({error}); rebuild the shard") from None
+        raise UserError(f"{url}: not a shard's sidecar ({error}); run blvnet-shard build --repair") from None
 
 
 def load_failures(rows: Iterable[dict[str, str]]) -> list[Failure]:
@@ -160,7 +160,7 @@ def load_json(url: str) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError(f"found {type(content).__name__}, expected an object")
     except ValueError as error:
-        raise UserError(f"{url}: not valid JSON ({error}); build it again") from None
+        raise UserError(f"{url}: not valid JSON ({error}); run blvnet-shard build --repair") from None
     if content.get("format") != FORMAT:
         found = content.get("format")
         raise UserError(f"{url}: format version {found!r}, this program reads version {FORMAT}")
