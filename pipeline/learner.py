@@ -1,5 +1,6 @@
 """The network with its optimiser: one training step, and the state that a checkpoint keeps of both."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -27,11 +28,7 @@ class Learner:
         self.model = model.to(world.device)
         self._parallel: nn.Module = self.model
         if world.ranks > 1:
-            device_ids = [world.device] if world.device.type == "cuda" else None
-            # Batch-norm statistics are not used in training, so they are shared only when they are: in evaluation.
-            self._parallel = DistributedDataParallel(
-                self.model, device_ids=device_ids, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            self._parallel = _data_parallel(self.model, world.device)
         self._seed, self._rank, self._ranks = config.run.seed, world.rank, world.ranks
         self._frozen_norm = config.optim.frozen_norm
         self._normalise = Normaliser(world.device)
@@ -76,3 +73,17 @@ class Learner:
             for module in self.model.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+
+
+def _data_parallel(model: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """`model` with its gradients averaged over the ranks.
+
+    Batch-norm statistics are not exchanged in training, which does not use them, but before they are used: in
+    evaluation and in checkpoints, where they are the main process's.
+    """
+    # The setting was renamed in torch 2.15.
+    known = inspect.signature(DistributedDataParallel).parameters
+    sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    device_ids = [device] if device.type == "cuda" else None
+    settings: dict[str, Any] = {sync: False}
+    return DistributedDataParallel(model, device_ids=device_ids, gradient_as_bucket_view=True, **settings)

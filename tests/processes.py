@@ -1,0 +1,99 @@
+"""Programs that tests start: torchrun jobs, and the end of everything that they started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def torchrun(ranks: int, module: str, *args: str) -> list[str]:
+    """The command line of `module` on `ranks` processes of this machine."""
+    options = ["--standalone", f"--nproc-per-node={ranks}"]
+    return [sys.executable, "-m", "torch.distributed.run", *options, "-m", module, *args]
+
+
+def run(command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run to the end; a failure shows the output."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(env), capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    """This process's environment, one thread a process (so that results do not depend on the cores), and `more`."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", **(more or {})}
+
+
+@contextmanager
+def started(
+    command: list[str], log: Path, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A running program whose output goes to `log`; it and all its descendants are killed at the end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(env), stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            yield process
+        finally:
+            kill_tree(process)
+
+
+def wait_until(
+    condition: Callable[[], object], seconds: float, process: subprocess.Popen[bytes], log: Path
+) -> None:
+    """Wait for `condition` while `process` runs; what it printed is shown if it ends or takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"ended early:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"not within {seconds} s:\n{log.read_text()}"
+        time.sleep(0.02)
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL `process` and its descendants at once, and wait until they are gone."""
+    pids = [process.pid, *descendants(process.pid)]
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+    deadline = time.monotonic() + 10
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"still running: {[pid for pid in pids if alive(pid)]}"
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that `pid` and its children started."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, rest = [], [pid]
+    while rest:
+        below = children.get(rest.pop(), [])
+        found += below
+        rest += below
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether `pid` runs; one that has ended and is not yet waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
