@@ -50,7 +50,7 @@ class BLVNetTAM(nn.Module):
         self.classifier = nn.Linear(STAGE_WIDTHS[-1], num_classes)
         nn.init.normal_(self.classifier.weight, std=0.001)
         nn.init.zeros_(self.classifier.bias)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Normalised clips, float (batch, num_frames, in_channels, H, W), to logits (batch, num_classes)."""

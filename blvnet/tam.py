@@ -49,7 +49,7 @@ def _pair_weight(weight: Tensor, first: int) -> tuple[Tensor, int]:
     """Weights on frames from `first` on, summed into weights on pairs; and the first pair."""
     before = first % 2
     after = (before + weight.shape[1]) % 2
-    return F.pad(weight, (before, after)).unflatten(1, (-1, 2)).sum(-1), first // 2
+    return F.pad(weight, (before, after)).reshape(weight.shape[0], -1, 2).sum(-1), first // 2
 
 
 def blend(x: Tensor, weight: Tensor, first: int, num_frames: int, stride: int = 1) -> Tensor:
@@ -57,7 +57,8 @@ def blend(x: Tensor, weight: Tensor, first: int, num_frames: int, stride: int = 
 
     `x` is (batch * num_frames, C, H, W), `weight` (C, taps); there are num_frames / stride outputs a clip.
     """
-    frames_last = x.permute(0, 2, 3, 1).unflatten(0, (-1, num_frames))
+    _, channels, height, width = x.shape
+    frames_last = x.permute(0, 2, 3, 1).reshape(-1, num_frames, height, width, channels)
     # A compiler fuses the sum of shifted views into one pass; where none is at work, a convolution is that pass.
     form = blend_as_sum if torch.compiler.is_compiling() or x.device.type != "cpu" else blend_as_convolution
     out: Tensor = form(frames_last, weight, first, stride)

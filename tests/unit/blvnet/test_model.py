@@ -1,12 +1,18 @@
 """The network against the reference's numbers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.unit.blvnet.golden import CASES, clip_like, golden_model
+from benchmarks.plain_network import PlainBLVNetTAM
+from blvnet import BLVNetTAM, tam
+from blvnet.backbone import Bottleneck
+from blvnet.weights import from_reference, load
+from tests.unit.blvnet.golden import CASES, clip_like, filled_reference, golden_model
 
 STAGES = {
     "conv1": "backbone.stem.frames.conv",
@@ -44,10 +50,11 @@ def test_golden_logits_and_stages(case: str) -> None:
     np.testing.assert_allclose(logits.numpy(), golden["logits"], atol=1e-4, rtol=0)
 
 
-def test_golden_sgd_losses() -> None:
-    golden = CASES["r50-f2x2-sgd"]
+def sgd_losses(case: str) -> list[float]:
+    """The losses of the golden SGD run, each before its step."""
+    golden = CASES[case]
     config, size = golden["config"], golden["input"]
-    model = golden_model("r50-f2x2-sgd").train()
+    model = golden_model(case).train()
     settings = {key: value for key, value in golden["optimizer"].items() if key != "name"}
     optimizer = torch.optim.SGD(model.parameters(), **settings)
     losses = []
@@ -59,4 +66,203 @@ def test_golden_sgd_losses() -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    np.testing.assert_allclose(losses, golden["losses"], atol=1e-3, rtol=0)
+    return losses
+
+
+def test_golden_sgd_losses() -> None:
+    # This run is chaotic: a relative change of 3e-8 (float32's rounding) of the first weights moves the losses by
+    # 1e-4, 4e-3, 2e-2 and 2e-2 in steps 1 to 4, in float64 too, and the plain form, which has these very losses on
+    # two threads, is off by as much on one. So the later losses can tell no more than this. That the gradients are
+    # right to the last digit is shown by the comparison with the plain form in float64.
+    reached = np.array(sgd_losses("r50-f2x2-sgd"))
+    tolerance = [1e-3, 1e-3, 1e-2, 4e-2, 6e-2]
+    difference = np.abs(reached - CASES["r50-f2x2-sgd"]["losses"])
+    assert (difference < tolerance).all(), difference
+
+
+@pytest.mark.parametrize(
+    ("config", "height", "width"),
+    [
+        ({"depth": 50, "num_frames": 4, "dropout": 0.0}, 32, 32),
+        ({"depth": 26, "num_frames": 6, "dropout": 0.0, "alpha": 1, "beta": 1, "blending_frames": 4}, 33, 42),
+        (
+            {"depth": 26, "num_frames": 2, "dropout": 0.0, "alpha": 4, "in_channels": 1, "num_classes": 5},
+            32,
+            65,
+        ),
+    ],
+    ids=["published", "wide-even-blend-odd-size", "narrow-grey"],
+)
+def test_logits_and_every_gradient_equal_the_plain_form(
+    config: dict[str, Any], height: int, width: int
+) -> None:
+    torch.manual_seed(0)
+    model = BLVNetTAM(**config)
+    load(model, from_reference(filled_reference(model, False, 0)))
+    plain = PlainBLVNetTAM(**config)
+    plain.load_state_dict(model.state_dict())
+    model, plain = model.double().train(), plain.double().train()
+    clips = torch.randn(
+        2, config["num_frames"], config.get("in_channels", 3), height, width, dtype=torch.double
+    )
+    weigh = torch.randn(2, config.get("num_classes", 174), dtype=torch.double)
+    ours, theirs = model(clips), plain(clips)
+    torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=0)
+    (ours * weigh).sum().backward()
+    (theirs * weigh).sum().backward()
+    expected = dict(plain.named_parameters())
+    for name, parameter in model.named_parameters():
+        gradient = expected[name].grad
+        assert parameter.grad is not None
+        assert gradient is not None
+        scale = gradient.abs().max().item()
+        assert scale > 0, name
+        torch.testing.assert_close(parameter.grad, gradient, atol=1e-7 * scale, rtol=0, msg=name)
+    buffers = dict(plain.named_buffers())
+    for name, buffer in model.named_buffers():
+        torch.testing.assert_close(buffer, buffers[name], msg=name)
+
+
+SMALL: dict[str, Any] = {"depth": 26, "num_frames": 4, "num_classes": 7}
+
+
+def small_model(**changes: Any) -> BLVNetTAM:
+    """A depth-26 network whose residual branches are not zero."""
+    model = BLVNetTAM(**{**SMALL, **changes})
+    load(model, from_reference(filled_reference(model, True, 0)))
+    return model
+
+
+def test_memory_format_of_the_input_makes_no_difference() -> None:
+    model = small_model().eval()
+    clips = torch.randn(2, 4, 3, 72, 96)
+    interleaved = clips.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(interleaved), model(clips))
+
+
+def test_interleaved_clip_is_read_in_place_and_stays_channels_last() -> None:
+    model = small_model().eval()
+    clips = torch.randn(2, 4, 64, 64, 3).permute(0, 1, 4, 2, 3)
+    convolutions = 0
+
+    def check(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal convolutions
+        convolutions += 1
+        assert inputs[0].is_contiguous(memory_format=torch.channels_last)
+        assert output.is_contiguous(memory_format=torch.channels_last)
+
+    def same_memory(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert inputs[0].data_ptr() == clips.data_ptr()
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(check)
+    model.backbone.stem.frames.conv.register_forward_pre_hook(same_memory)
+    with torch.inference_mode():
+        model(clips)
+    assert convolutions > 40
+
+
+def test_gradients_have_the_memory_layout_of_their_parameters() -> None:
+    # Data-parallel training warns and copies where they differ.
+    model = small_model()
+    model(torch.randn(1, 4, 3, 64, 64)).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride(), name
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_traces_as_one_graph(training: bool) -> None:
+    model = small_model(dropout=0.0).train(training)
+    clips = torch.randn(2, 4, 3, 32, 32)
+    expected = model(clips)
+    model.load_state_dict(small_model(dropout=0.0).state_dict())
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(clips), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_exports_with_a_free_batch_size() -> None:
+    model = small_model().eval()
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(model, (torch.randn(2, 4, 3, 32, 32),), dynamic_shapes=({0: batch},))
+    clips = torch.randn(3, 4, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(program.module()(clips), model(clips), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("form", ["blend_as_sum", "blend_as_convolution"])
+def test_trains_under_autocast(dtype: torch.dtype, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("blend_as_sum", "blend_as_convolution"):
+        monkeypatch.setattr(f"blvnet.tam.{name}", getattr(tam, form))
+    torch.manual_seed(0)
+    model = small_model(dropout=0.0, num_frames=2)
+    clips = torch.randn(2, 2, 3, 64, 64)
+    expected = model(clips)
+    with torch.autocast("cpu", dtype):
+        logits = model(clips)
+    assert logits.dtype == dtype
+    logits.float().square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.dtype == torch.float32
+        assert parameter.grad.isfinite().all(), name
+    # Half a percent of each rounding, through fifty layers: near, not equal.
+    relative = (logits.float() - expected).norm() / expected.norm()
+    assert relative < 0.2
+
+
+def test_a_longer_clip_takes_the_same_weights() -> None:
+    short, long = small_model(), BLVNetTAM(**{**SMALL, "num_frames": 8})
+    assert load(long, short.state_dict()) == []
+    assert long(torch.randn(1, 8, 3, 64, 64)).shape == (1, 7)
+
+
+def test_initialisation() -> None:
+    torch.manual_seed(0)
+    model = BLVNetTAM(depth=50)
+    stem = model.backbone.stem.frames.conv.weight
+    assert stem.std().item() == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.05)
+    blends = model.get_parameter("backbone.stages.2.tam.weight")
+    assert blends.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.1)
+    assert model.classifier.weight.std().item() == pytest.approx(0.001, rel=0.05)
+    assert not model.classifier.bias.any()
+    last_norms = 0
+    for module in model.modules():
+        if isinstance(module, Bottleneck):
+            last_norms += 1
+            assert not module.expand.norm.weight.any()
+            assert (module.spatial.norm.weight == 1).all()
+    assert last_norms == 2 + 3 + 5 + 3 + 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("depth", 34),
+        ("num_frames", 7),
+        ("num_frames", 0),
+        ("alpha", 3),
+        ("alpha", 0),
+        ("beta", 0),
+        ("blending_frames", 0),
+        ("num_classes", 0),
+        ("in_channels", 0),
+        ("dropout", 1.0),
+        ("dropout", -0.1),
+    ],
+)
+def test_unusable_argument_is_named(argument: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{argument} is {value};"):
+        BLVNetTAM(**{**SMALL, argument: value})
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 3, 64, 64), (2, 4, 1, 64, 64), (8, 3, 64, 64)])
+def test_clip_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        model = BLVNetTAM(**SMALL)
+        clips = torch.empty(shape)
+    with pytest.raises(ValueError, match=r"this network takes \(batch, 4, 3, height, width\)"):
+        model(clips)
