@@ -76,22 +76,17 @@ def test_before_the_time_limit_training_is_stopped_and_then_requeued(commands: P
     ]
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_each_task_of_an_array_builds_its_part(commands: Path, tmp_path: Path, first: int) -> None:
-    for task in range(first, first + 3):
-        env = environment(
-            commands,
-            SLURM_ARRAY_TASK_ID=str(task),
-            SLURM_ARRAY_TASK_MIN=str(first),
-            SLURM_ARRAY_TASK_COUNT="3",
-            SLURM_CPUS_PER_TASK="16",
-        )
-        assert run(slurm.SHARD, "build", "--out", "shards", env=env).returncode == 0
-    assert (tmp_path / "calls").read_text().splitlines() == [
-        f"blvnet-shard build --out shards --task-index {i} --task-count 3 --workers 16" for i in range(3)
-    ]
+@pytest.mark.parametrize(("variables", "workers"), [({}, 1), ({"SLURM_CPUS_PER_TASK": "16"}, 16)])
+def test_a_build_takes_the_cores_of_its_task(
+    commands: Path, tmp_path: Path, variables: dict[str, str], workers: int
+) -> None:
+    assert (
+        run(slurm.SHARD, "build", "--out", "my shards", env=environment(commands, **variables)).returncode
+        == 0
+    )
+    assert (tmp_path / "calls").read_text() == f"blvnet-shard build --workers {workers} --out my shards\n"
 
 
-def test_outside_an_array_the_command_is_run_as_it_is(commands: Path, tmp_path: Path) -> None:
+def test_another_command_is_run_as_it_is(commands: Path, tmp_path: Path) -> None:
     assert run(slurm.SHARD, "finalize", "shards", env=environment(commands)).returncode == 0
     assert (tmp_path / "calls").read_text() == "blvnet-shard finalize shards\n"

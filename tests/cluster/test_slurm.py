@@ -1,0 +1,104 @@
+"""The batch scripts on a real SLURM of two nodes: training that goes on after its time limit and after the loss of a
+node, and sharding by an array."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launch import cli, slurm
+from pipeline import audit, journal
+from sharding import demo
+from sharding.build import Request, build
+from sharding.settings import Settings
+from tests import shards
+from tests.cluster.slurm import Cluster, two_nodes, usable
+from tests.conftest import need
+from tests.processes import ROOT
+
+pytestmark = pytest.mark.cluster
+
+EPOCHS, STEPS = 3, 10  # of 4 clips each, from 40 samples
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    need(usable(), "SLURM and munge are not installed, or this is not root")
+    with two_nodes() as cluster:
+        yield cluster
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def reported_steps(folder: Path) -> int:
+    return len([line for line in journal.read(str(folder / "metrics.jsonl")) if line["kind"] == "train"])
+
+
+def test_training_goes_on_after_its_time_limit_and_after_the_loss_of_a_node(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    shards.make(tmp_path / "shards", [25, 15])
+    shards.make(tmp_path / "shards", [6], split="validation")
+    run = tmp_path / "run"
+    settings = [f"data.root={tmp_path}/shards", "data.size=32", "data.short_side=32", "data.workers=0"]
+    settings += [f"run.folder={run}", "run.log_steps=1", "run.checkpoint_steps=4", "run.audit=true"]
+    settings += ["run.precision=fp32", "model.num_frames=4", "optim.global_batch=4", f"optim.epochs={EPOCHS}"]
+    options = ["--parsable", "--nodes=2", "--exclusive", "--export=ALL,OMP_NUM_THREADS=1"]
+    number = cluster.run(
+        "sbatch", *options, str(slurm.TRAIN), str(ROOT / "configs/demo.yaml"), *settings, cwd=tmp_path
+    ).strip()
+    log = tmp_path / f"blvnet-train-{number}.log"
+
+    cluster.wait_for(lambda: reported_steps(run) >= 6, 120, "six steps", log)
+    # what SLURM does before the limit, as the script asks for
+    cluster.run("scancel", "--batch", "--signal=USR1", number)
+    cluster.wait_for(lambda: reported_steps(run) >= 16, 120, "sixteen steps", log)
+    cluster.run("scontrol", "update", "nodename=n2", "state=down", "reason=test")
+    cluster.wait_for(lambda: cluster.job(number)["Restarts"] == "2", 30, "the job in the queue again", log)
+    # its daemon is well and brings the node back
+    assert cluster.wait_for_end(number, 120, log) == "COMPLETED"
+
+    output = log.read_text()
+    runs = [line.partition(" ")[2] for line in output.splitlines() if f" job {number}, run" in line]
+    assert runs == [f"job {number}, run {i}: n[1-2], 1 a node" for i in range(3)]
+    assert output.count("time is nearly up") == 1
+    assert output.count(f"resuming {run} after ") == 2
+    assert reported_steps(run) == EPOCHS * STEPS
+    used = audit.keys_by_step(str(run))
+    assert list(used) == list(range(1, EPOCHS * STEPS + 1))
+    for epoch in range(EPOCHS):
+        keys = [key for step in range(epoch * STEPS, (epoch + 1) * STEPS) for key in used[step + 1]]
+        assert sorted(keys) == sorted(f"clip-{i}" for i in range(40))
+
+
+def test_an_array_builds_what_one_machine_builds(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = tmp_path / "videos"
+    demo.make(videos, workers=1, classes=2, train=6, validation=2, test=2)
+    for name in ("PATH", "SLURM_CONF"):
+        monkeypatch.setenv(name, cluster.environment[name])
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "by array"
+    settings = ["--samples-per-shard", "2", "--short-side", "64"]
+    inputs = ["--annotations", str(videos), "--videos", str(videos / demo.VIDEO_FOLDER), "--out", str(out)]
+    words = ["--tasks", "3", "--", "--dataset", "sthv2", *inputs, *settings]
+    assert cli.main(["slurm", "shard", *words]) == 0
+    cluster.wait_for(lambda: not cluster.run("squeue", "-h").strip(), 90, "all tasks done")
+
+    alone = tmp_path / "alone"
+    request = Request(
+        "sthv2",
+        videos,
+        videos / demo.VIDEO_FOLDER,
+        str(alone),
+        Settings(samples_per_shard=2, short_side=64),
+        workers=1,
+    )
+    build(request)
+    logs = "".join(path.read_text() for path in sorted(tmp_path.glob("blvnet-shard-*.log")))
+    assert contents(out) == contents(alone), logs
+    assert len(contents(alone)) > 6
