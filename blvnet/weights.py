@@ -2,12 +2,11 @@
 
 The reference's names differ from ours, and it keeps each TAM as one tensor a blended frame. Three forms of its
 files are read: released models (a flat dict), training checkpoints (`state_dict`, names with `module.`), and
-ImageNet bL-ResNets (`state_dict`, `module.`, no backbone prefix needed, no TAM, a classifier of other classes).
+ImageNet bL-ResNets (`state_dict`, `module.`, no TAM, a classifier of other classes).
 """
 
-import pickle
+import io
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +31,8 @@ _STEM = {
 }
 _STEM_BACK = {ours: theirs for theirs, ours in _STEM.items()}
 STEM_CONV = "backbone.stem.frames.conv.weight"
+HEAD = ("classifier.weight", "classifier.bias")
+"""The tensors whose shape follows the classes."""
 
 
 class WeightsError(ValueError):
@@ -104,8 +105,7 @@ def load_reference(model: nn.Module, file: str | Path | IO[bytes]) -> list[str]:
     state = from_reference(content)
     fresh: tuple[str, ...] = ()
     if not any(name.startswith("classifier.") or name.endswith("tam.weight") for name in state):
-        fresh = ("classifier.weight", "classifier.bias")
-        fresh += tuple(name for name in model.state_dict() if name.endswith("tam.weight"))
+        fresh = (*HEAD, *(name for name in model.state_dict() if name.endswith("tam.weight")))
     return load(model, adapt_stem(state, model), fresh)
 
 
@@ -135,10 +135,6 @@ def load(model: nn.Module, state_dict: Mapping[str, Tensor], fresh: Iterable[str
     return sorted(kept)
 
 
-HEAD = ("classifier.weight", "classifier.bias")
-"""The tensors whose shape follows the classes."""
-
-
 def adapt_stem(state_dict: StateDict, model: nn.Module) -> StateDict:
     """`state_dict` with its RGB stem averaged and repeated for the model's number of input channels."""
     stem = state_dict.get(STEM_CONV)
@@ -150,14 +146,15 @@ def adapt_stem(state_dict: StateDict, model: nn.Module) -> StateDict:
 
 def read(file: str | Path | IO[bytes]) -> dict[str, Any]:
     """The dict in a file that torch.save wrote, on the CPU; code in it is refused with a WeightsError."""
+    content = Path(file).read_bytes() if isinstance(file, (str, Path)) else file.read()
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         reason = str(error).strip().partition("\n")[0]
         raise WeightsError(f"{_name(file)} is no file of weights, or a damaged one: {reason}") from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{_name(file)} holds a {type(content).__name__}, not a dict of tensors")
-    return content
+    if not isinstance(loaded, dict):
+        raise WeightsError(f"{_name(file)} holds a {type(loaded).__name__}, not a dict of tensors")
+    return loaded
 
 
 def _name(file: str | Path | IO[bytes]) -> str:
