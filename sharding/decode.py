@@ -1,7 +1,4 @@
-"""One video, a file or a folder of JPEGs, to resized frames: YUV all the way, one frame at a time.
-
-decoder -> (kept frames) -> swscale: size, full-range BT.601, 4:2:0 -> rotation flag -> planes for the JPEG encoder
-"""
+"""One video, a file or a folder of JPEGs, to its frames in display order, one at a time."""
 
 import contextlib
 import dataclasses
@@ -10,36 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import av
-import numpy as np
 from av import Packet, VideoFrame
 from av.codec.context import Flags
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from sharding import truncation
-from sharding.mjpeg import Array, Planes
 
 # The rate at which Something-Something v1 was cut into pictures.
 PICTURE_FOLDER_FPS = 12.0
-
-# Bit-exact: the same bytes from every kind of processor.
-_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-
-# FFmpeg's AVColorSpace -> the matrix for swscale. All others, "unspecified" included, mean BT.601, as swscale has it.
-_MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
-_FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 
 # Timestamps are rounded (to milliseconds in WebM): a frame this early still counts for its tick.
 _CLOCK_TOLERANCE = Fraction(2, 1000)
@@ -62,42 +42,19 @@ class Source:
     frames: Iterator[Timed]
 
 
-@dataclass(frozen=True)
-class Turn:
-    """Swap rows and columns, then flip left to right (x) and top to bottom (y)."""
-
-    transpose: bool
-    flip_x: bool
-    flip_y: bool
-
-
-UPRIGHT = Turn(False, False, False)
-
-
-def target_size(width: int, height: int, short_side: int | None, enlarge: bool = True) -> tuple[int, int]:
-    """Width and height after resizing: the shorter side becomes `short_side`, the longer is rounded half up.
-
-    None keeps the source's size; without `enlarge`, so does a source that is smaller already.
-    """
-    short = min(width, height)
-    if short_side is None or (short < short_side and not enlarge):
-        return width, height
-    return (2 * width * short_side + short) // (2 * short), (2 * height * short_side + short) // (2 * short)
-
-
 def read(path: Path, start: float | None = None, end: float | None = None) -> Source:
     """The video at `path`, from `start` up to before `end` (seconds from its beginning).
 
     A folder is a video of its JPEGs in the order of their names. The file is closed when its frames end or are
     given up. Raises `Unusable`, here or while frames are read.
     """
-    with _reasons():
+    with reasons():
         if path.is_dir():
             return Source("mjpeg", PICTURE_FOLDER_FPS, _guarded(_between(_pictures(path), start, end)))
         _check_file(path)
         container = av.open(str(path), metadata_errors="replace")
     try:
-        with _reasons():
+        with reasons():
             source = _stream(container, start, end)
     except BaseException:
         container.close()
@@ -106,7 +63,8 @@ def read(path: Path, start: float | None = None, end: float | None = None) -> So
 
 
 @contextlib.contextmanager
-def _reasons() -> Iterator[None]:
+def reasons() -> Iterator[None]:
+    """What goes wrong with a video in the block, as `Unusable`."""
     try:
         yield
     except FFmpegError as error:
@@ -117,7 +75,7 @@ def _reasons() -> Iterator[None]:
 
 def _guarded(frames: Iterator[Timed], container: InputContainer | None = None) -> Iterator[Timed]:
     """Only what fails in here is the video's fault: a full disk behind the reader is not."""
-    with contextlib.closing(container) if container is not None else contextlib.nullcontext(), _reasons():
+    with contextlib.closing(container) if container is not None else contextlib.nullcontext(), reasons():
         yield from frames
 
 
@@ -133,51 +91,6 @@ def at_most_fps(frames: Iterator[Timed], fps: float | None) -> Iterator[Timed]:
         if tick != last:
             last = tick
             yield time, frame
-
-
-class Resizer:
-    """Frames of one video to planes of one size: the first frame decides, for the rare stream that changes its size."""
-
-    def __init__(self, short_side: int | None = 256, enlarge: bool = True) -> None:
-        self._short_side, self._enlarge = short_side, enlarge
-        self._swscale = VideoReformatter()
-        self._turn = UPRIGHT
-        self._scaled = (0, 0)
-        self.source_size = (0, 0)  # width, height as displayed
-        self.size = (0, 0)
-
-    def __call__(self, frame: VideoFrame) -> Planes:
-        if self.size == (0, 0):
-            self._turn = _turn(frame)
-            self._scaled = target_size(frame.width, frame.height, self._short_side, self._enlarge)
-            self.size = self._scaled[::-1] if self._turn.transpose else self._scaled
-            self.source_size = (
-                (frame.height, frame.width) if self._turn.transpose else (frame.width, frame.height)
-            )
-        name = frame.format.name
-        full = (
-            frame.color_range == _FULL_RANGE or name.startswith(("yuvj", "gray", "ya")) or frame.format.is_rgb
-        )
-        scaled = self._swscale.reformat(
-            frame,
-            *self._scaled,
-            format="yuvj420p",
-            src_colorspace=_MATRICES.get(frame.colorspace, Colorspace.ITU601),
-            dst_colorspace=Colorspace.ITU601,
-            src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=_SCALING,
-            threads=1,
-        )
-        y, u, v = (
-            np.frombuffer(cast(bytes, plane), np.uint8).reshape(plane.height, plane.line_size)[
-                :, : plane.width
-            ]
-            for plane in scaled.planes
-        )
-        if self._turn != UPRIGHT:
-            return _turned(y, self._turn), _turned(u, self._turn), _turned(v, self._turn)
-        return y, u, v
 
 
 def _check_file(path: Path) -> None:
@@ -226,16 +139,16 @@ def _timed_from(container: InputContainer, stream: VideoStream, start: float) ->
     """Frames from the key frame before `start`; from the first one where the container cannot seek there."""
     base = stream.time_base
     if base is not None and stream.start_time is not None:
+        target = stream.start_time + math.floor(Fraction(start) / base)
+        first = None
         with contextlib.suppress(FFmpegError):
-            container.seek(
-                stream.start_time + math.floor(Fraction(start) / base), stream=stream, backward=True
-            )
+            container.seek(target, stream=stream, backward=True)
             frames = _timed(container.decode(stream), stream)
             first = next(frames, None)
-            if first is not None and first[1].pts is not None and first[0] <= start:
-                yield first
-                yield from frames
-                return
+        if first is not None and first[1].pts is not None and first[0] <= start:
+            yield first
+            yield from frames
+            return
         container.seek(stream.start_time, stream=stream, backward=True)
     yield from _timed(container.decode(stream), stream)
 
@@ -260,20 +173,3 @@ def _pictures(folder: Path) -> Iterator[Timed]:
         if len(frames) != 1 or frames[0].is_corrupt:
             raise Unusable(f"cannot be decoded: picture {file.name} is damaged")
         yield number / Fraction(PICTURE_FOLDER_FPS), frames[0]
-
-
-def _turn(frame: VideoFrame) -> Turn:
-    """What the frame's display matrix asks for. It takes (x, y) to (a x + c y, b x + d y)."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return UPRIGHT
-    a, b, _, c, d = np.frombuffer(cast(bytes, matrix), np.int32)[:5].tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        return Turn(transpose=True, flip_x=c < 0, flip_y=b < 0)
-    return Turn(transpose=False, flip_x=a < 0, flip_y=d < 0)
-
-
-def _turned(plane: Array, turn: Turn) -> Array:
-    if turn.transpose:
-        plane = plane.T
-    return np.ascontiguousarray(plane[:: -1 if turn.flip_y else 1, :: -1 if turn.flip_x else 1])

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 from sharding import decode, mjpeg
 from sharding.annotations import Video
 from sharding.decode import Unusable
+from sharding.resize import Resizer
 from sharding.settings import MIN_FRAMES, Settings
 
 # A longer blob goes to a temporary file, so that memory does not grow with the length of a video.
@@ -27,12 +28,14 @@ def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, An
     blob = spool()
     try:
         source = decode.read(path, video.start, video.end)
-        resize = decode.Resizer(settings.short_side, settings.enlarge)
+        resize = Resizer(settings.short_side, settings.enlarge)
         offsets = []
         position = 0
         for _, frame in decode.at_most_fps(source.frames, settings.fps):
+            with decode.reasons():
+                planes = resize(frame)
             offsets.append(position)
-            position += blob.write(mjpeg.encode_planes(resize(frame), settings.quality))
+            position += blob.write(mjpeg.encode_planes(planes, settings.quality))
         fps = min(source.fps, settings.fps) if source.fps and settings.fps else source.fps
         if len(offsets) < MIN_FRAMES:
             raise Unusable(f"{len(offsets)} frames, fewer than {MIN_FRAMES}")
