@@ -13,6 +13,7 @@ READ_TIMEOUT_S = 30.0  # of silence on a connection that stands
 ATTEMPTS = 8  # requests in all, the first one included
 BACKOFF_S = 0.5  # before the second attempt; doubles with each one
 BACKOFF_MAX_S = 20.0
+DEADLINE_S = 120.0  # for Google's client, which counts the seconds of all attempts together in their place
 
 PART_BYTES = 16 << 20  # one part of an upload: what a writer holds in memory and sends again when it breaks
 READ_CHUNK_BYTES = 8 << 20  # one request of a download where the cloud's client cannot stream (GCS, Azure)

@@ -32,8 +32,9 @@ class Replaced(Exception):  # noqa: N818 - a fact about the object, not a failur
 
 
 Fetch = Callable[[int, str | None], Opened]
-"""Opens the object at a byte, in a version (None: whichever is there), and does its own retrying. Missing:
-FileNotFoundError. Another version: `Replaced`. At or past the end: an empty body."""
+"""Opens the object at a byte, in a version (None: whichever is there), and does its own retrying. The body may
+end before the object does: it is then fetched on. Missing: FileNotFoundError. Another version: `Replaced`. At or
+past the end: an empty body, and a size that is not greater."""
 
 
 class RangedReader(io.RawIOBase):
@@ -58,6 +59,7 @@ class RangedReader(io.RawIOBase):
         opened = fetch(offset, None)
         self._size, self._version = opened.size, opened.version
         self._body: Body | None = opened.body
+        self._fresh = True  # no byte of this body was read yet
 
     def readable(self) -> bool:
         return True
@@ -70,20 +72,22 @@ class RangedReader(io.RawIOBase):
         broken = 0
         while self._position < self._size:
             body = self._body or self._reopen()
+            cause = "the answer was empty"
             try:
                 data = body.read(min(len(view), self._size - self._position))
-                cause = "the answer ended too early"
             except self._errors as error:
-                data, cause = b"", self._explain(error)
+                data, cause, self._fresh = b"", self._explain(error), True
             if data:
                 view[: len(data)] = data
                 self._position += len(data)
+                self._fresh = False
                 return len(data)
             self._drop()
-            broken += 1
-            if broken >= patience.ATTEMPTS:
-                raise self._failed(f"the connection broke {broken} times in a row: {cause}")
-            time.sleep(patience.delay(broken))
+            if self._fresh:
+                broken += 1
+                if broken >= patience.ATTEMPTS:
+                    raise self._failed(f"the connection broke {broken} times in a row: {cause}")
+                time.sleep(patience.delay(broken))
         return 0
 
     def close(self) -> None:
@@ -93,6 +97,7 @@ class RangedReader(io.RawIOBase):
     def _reopen(self) -> Body:
         try:
             self._body = self._fetch(self._position, self._version).body
+            self._fresh = True
         except FileNotFoundError as error:
             raise self._failed("the object was removed while it was read") from error
         except Replaced as error:

