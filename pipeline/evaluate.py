@@ -77,8 +77,10 @@ def predict(model: nn.Module, split: Manifest, config: Config, world: World) -> 
 
 
 def score(predictions: Predictions) -> Scores:
-    """Top-1, top-5 and loss of `predictions`."""
+    """Top-1, top-5 and loss of `predictions`; `UserError` where the split has no labels to compare with."""
     logits, labels = predictions.logits, predictions.labels
+    if (labels < 0).any():
+        raise UserError(f"sample {predictions.keys[int(labels.argmin())]} has no labels to score against")
     right = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
     return Scores(
         top1=100 * right[:, 0].float().mean().item(),

@@ -1,0 +1,103 @@
+"""The commands: a user's mistake ends in one line on stderr and exit status 2."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline import evaluate, summary, train
+from tests import shards
+
+SMALL = ["data.size=32", "data.short_side=32", "model.num_frames=2", "optim.global_batch=4", "optim.epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of two splits, and a run of two steps trained on them."""
+    folder = tmp_path_factory.mktemp("root")
+    shards.make(folder / "shards", [9])
+    shards.make(folder / "shards", [5], split="validation")
+    shards.make(folder / "shards", [3], split="test", labelled=False)
+    assert train.main(command(folder)) == 0
+    return folder
+
+
+def command(root: Path, *overrides: str) -> list[str]:
+    where = [f"data.root={root}/shards", f"run.folder={root}/run", "data.workers=0", "run.precision=fp32"]
+    return ["--config", "configs/demo.yaml", *where, *SMALL, *overrides]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optim.rate=1"], "configs/demo.yaml: unknown key optim.rate"),
+        (["data.root=/nowhere"], "/nowhere/train/manifest.json: no such manifest"),
+        (["optim.global_batch=10"], "optim.global_batch: 10 is more than the 9 samples"),
+        (["run.seed=5"], "run.seed changed since this run began (from 0 to 5)"),
+        (["data.window=2"], "data.window changed since this run began"),
+        (["model.num_frames=4"], "model.num_frames changed since this run began (from 2 to 4)"),
+        (["run.folder={new}", "init.from=/nowhere.pt"], "/nowhere.pt"),
+        (
+            ["run.folder={new}", "data.train=test", "optim.global_batch=2"],
+            "has no label; train on a labelled split",
+        ),
+    ],
+)
+def test_train_names_the_mistake(
+    root: Path, tmp_path: Path, overrides: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = [text.format(new=tmp_path / "new") for text in overrides]
+    capsys.readouterr()
+    assert train.main(command(root, *filled)) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_evaluate_names_the_mistake(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def error(checkpoint: Path, split: str) -> str:
+        capsys.readouterr()
+        assert evaluate.main(["--checkpoint", str(checkpoint), "--data", f"{root}/shards/{split}"]) == 2
+        printed = capsys.readouterr().err
+        assert printed.count("\n") == 1
+        return printed
+
+    assert "latest.json" in error(tmp_path / "nowhere", "validation")
+    assert "no labels" in error(root / "run", "test")
+    assert "manifest.json" in error(root / "run", "holdout")
+    (newest,) = (root / "run" / "checkpoints").glob("*.pt")
+    (tmp_path / "short.pt").write_bytes(newest.read_bytes()[:1000])
+    assert "short.pt: damaged, or not a checkpoint" in error(tmp_path / "short.pt", "validation")
+
+
+def test_a_finished_run_starts_and_ends_without_a_step(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (root / "run" / "metrics.jsonl").read_text()
+    assert train.main(command(root)) == 0
+    assert "after 2 steps" in capsys.readouterr().out
+    assert (root / "run" / "metrics.jsonl").read_text() == lines
+
+
+def test_the_next_model_starts_from_the_last_ones_weights(root: Path, tmp_path: Path) -> None:
+    longer = ["model.num_frames=4", f"run.folder={tmp_path}/run", f"init.from={root}/run", "optim.lr=1e-30"]
+    assert train.main(command(root, *longer, "optim.weight_decay=0", "optim.frozen_norm=true")) == 0
+    states = [
+        torch.load(next((f / "checkpoints").glob("*.pt")), weights_only=True)
+        for f in (root / "run", tmp_path / "run")
+    ]
+    short, long = (state["model"] for state in states)
+    torch.testing.assert_close(long, short, rtol=0, atol=1e-20)
+
+
+def test_the_summary_shows_the_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert summary.main([str(root / "run")]) == 0
+    table = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert table["train videos"].strip() == "9 in 1 shards"
+    assert table["steps"].strip() == "2 of 4 clips"
+    scores = [json.loads(line) for line in (root / "run" / "metrics.jsonl").read_text().splitlines()]
+    top1 = next(line["top1"] for line in scores if line["kind"] == "validation")
+    assert f"{top1:.1f} %" in table["validation top-1"]
+    assert summary.main([str(root / "nowhere")]) == 2
