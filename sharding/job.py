@@ -1,11 +1,13 @@
 """One shard's worth of work, as a worker does it: videos in, the tar and then its sidecar out."""
 
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharding import pool, sample, shard, storage
 from sharding.annotations import Video
 from sharding.decode import Unusable
+from sharding.errors import UserError
 from sharding.settings import Settings
 from sharding.shard import Failure, Recipe, Sidecar
 
@@ -32,7 +34,19 @@ class Job:
 
 
 def build_shard(job: Job, report: pool.Report) -> Sidecar:
-    """Build one shard, in a worker: the tar, and after it the sidecar. `report` hears of each video."""
+    """Build one shard, in a worker: the tar, and after it the sidecar. `report` hears of each video.
+
+    Raises `UserError` where there is no room for it, or no permission.
+    """
+    try:
+        return _build_shard(job, report)
+    except OSError as error:
+        raise UserError(
+            f"{job.tar_url}: cannot be built: {error.strerror} (long videos need room in {tempfile.gettempdir()})"
+        ) from error
+
+
+def _build_shard(job: Job, report: pool.Report) -> Sidecar:
     failures = []
     with storage.publish(job.tar_url) as stream:
         writer = shard.Writer(stream)

@@ -39,4 +39,4 @@ def part(index: int | None, count: int | None, environment: Mapping[str, str]) -
         count = size
     if index is None and count not in (None, 1):
         raise UserError(f"which of the {count} tasks is this? give --task-index, 0 to {(count or 1) - 1}")
-    return Part(index or 0, count or 1)
+    return Part(index or 0, 1 if count is None else count)
