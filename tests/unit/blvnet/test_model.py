@@ -164,15 +164,6 @@ def test_interleaved_clip_is_read_in_place_and_stays_channels_last() -> None:
     assert convolutions > 40
 
 
-def test_gradients_have_the_memory_layout_of_their_parameters() -> None:
-    # Data-parallel training warns and copies where they differ.
-    model = small_model()
-    model(torch.randn(1, 4, 3, 64, 64)).sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None
-        assert parameter.grad.stride() == parameter.stride(), name
-
-
 @pytest.mark.parametrize("training", [False, True])
 def test_traces_as_one_graph(training: bool) -> None:
     model = small_model(dropout=0.0).train(training)
