@@ -16,12 +16,14 @@ def main(argv: list[str] | None = None) -> int:
     """The command line. Returns the exit status: 0 done, 1 damaged shards found, 2 a mistake or too many failures."""
     args = _parser().parse_args(argv)
     # A batch system ends a job with SIGTERM: the same clean end as Ctrl-C.
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         status: int = args.run(args)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return status
 
 
