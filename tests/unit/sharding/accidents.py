@@ -1,0 +1,43 @@
+"""Stand-ins for `build_shard` in a worker, each with an accident. Few imports: every worker pays for them."""
+
+import os
+import signal
+from pathlib import Path
+
+from sharding import job, sample
+from sharding.annotations import Video
+from sharding.pool import Report
+from sharding.settings import Settings
+from sharding.shard import Sidecar
+
+
+def build_on_a_full_disk(task: job.Job, report: Report) -> Sidecar:
+    real = sample.spool
+
+    def spool() -> object:
+        blob = real()
+        blob.write = lambda data: (_ for _ in ()).throw(OSError(28, "No space left on device"))  # type: ignore
+        return blob
+
+    sample.spool = spool  # type: ignore[assignment]
+    return job.build_shard(task, report)
+
+
+def build_with_wild_videos(task: job.Job, report: Report) -> Sidecar:
+    """Video 2 crashes the decoder, video 4 makes it spin."""
+    real = sample.encode
+
+    def encode(video: Video, folder: Path, settings: Settings) -> object:
+        if video.key == "2":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        while video.key == "4":
+            pass
+        return real(video, folder, settings)
+
+    sample.encode = encode  # type: ignore[assignment]
+    return job.build_shard(task, report)
+
+
+def build_until_killed(task: job.Job, report: Report) -> Sidecar:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return job.build_shard(task, report)

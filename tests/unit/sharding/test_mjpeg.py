@@ -1,0 +1,84 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sharding import mjpeg
+from tests.unit.sharding.videos import picture
+
+
+def blob_of(count: int = 5, size: tuple[int, int] = (33, 24)) -> tuple[bytes, list[int]]:
+    jpegs = [mjpeg.encode_rgb(picture(4 * i, *size), 90) for i in range(count)]
+    return b"".join(jpegs), [sum(map(len, jpegs[:i])) for i in range(count)]
+
+
+def test_frames_come_back_in_the_order_asked_for() -> None:
+    blob, offsets = blob_of()
+    frames = mjpeg.decode(blob, offsets, [4, 0, 0, 2])
+    assert frames.shape == (4, 24, 33, 3) and frames.dtype == np.uint8
+    for frame, number in zip(frames, [4, 0, 0, 2], strict=True):
+        assert np.abs(frame.astype(int) - picture(4 * number, 33, 24)).mean() < 3
+    assert np.array_equal(frames[1], frames[2])
+
+
+def test_frames_equal_those_of_another_decoder() -> None:
+    blob, offsets = blob_of(2)
+    other = np.asarray(Image.open(io.BytesIO(blob[offsets[1] :])))
+    assert np.abs(mjpeg.decode(blob, offsets, [1])[0].astype(int) - other).max() <= 2
+
+
+def test_decoding_goes_straight_into_the_given_buffer() -> None:
+    blob, offsets = blob_of()
+    out = np.zeros((2, 24, 33, 3), np.uint8)
+    assert mjpeg.decode(memoryview(blob), offsets, np.array([1, 3]), out=out) is out
+    assert np.array_equal(out, mjpeg.decode(blob, offsets, [1, 3]))
+
+
+def test_no_frames_is_an_empty_array() -> None:
+    blob, offsets = blob_of()
+    assert len(mjpeg.decode(blob, offsets, [])) == 0
+
+
+@pytest.mark.parametrize("which", [[5], [-1]])
+def test_a_frame_that_is_not_there_is_an_index_error(which: list[int]) -> None:
+    with pytest.raises(IndexError):
+        mjpeg.decode(*blob_of(), which)
+
+
+def test_a_buffer_of_another_shape_is_refused() -> None:
+    blob, offsets = blob_of()
+    for shape in [(1, 24, 33, 3), (2, 25, 33, 3), (2, 24, 40, 3)]:
+        with pytest.raises(ValueError, match=r"out of shape|expected"):
+            mjpeg.decode(blob, offsets, [0, 1], out=np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError, match="contiguous"):
+        mjpeg.decode(blob, offsets, [0, 1], out=np.zeros((2, 24, 66, 3), np.uint8)[:, :, ::2])
+
+
+def test_damage_is_a_value_error() -> None:
+    blob, offsets = blob_of(1)
+    with pytest.raises(ValueError, match="JPEG"):
+        mjpeg.decode(blob[: len(blob) // 2], offsets, [0])
+    with pytest.raises(ValueError, match="JPEG"):
+        mjpeg.check(blob[: len(blob) // 2])
+    with pytest.raises(ValueError):
+        mjpeg.decode(b"no picture", [0], [0])
+    assert mjpeg.check(blob) == mjpeg.size(blob) == (33, 24)
+
+
+@pytest.mark.parametrize("size", [(33, 24), (32, 25), (17, 19), (32, 24)])
+def test_bytes_do_not_depend_on_what_lies_behind_the_planes(size: tuple[int, int]) -> None:
+    # The encoder reads luma up to even sides. Decoders leave there whatever was in memory.
+    width, height = size
+    luma = picture(0, width, height)[..., 0]
+    chroma = picture(1, (width + 1) // 2, (height + 1) // 2)
+    results = set()
+    for fill in (0, 100, 255):
+        y = np.full((height + 2, width + 13), fill, np.uint8)
+        y[:height, :width] = luma
+        results.add(
+            mjpeg.encode_planes((y[:height, :width], chroma[..., 0].copy(), chroma[..., 1].copy()), 90)
+        )
+    assert len(results) == 1
+    gray = np.asarray(Image.open(io.BytesIO(results.pop())).convert("L"))
+    assert gray.shape == (height, width)
