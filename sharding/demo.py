@@ -26,7 +26,7 @@ VIDEO_FOLDER = "20bn-something-something-v2"
 SETTINGS_FILE = "demo.json"
 
 HEIGHT = 240
-WIDTHS = (427, 427, 427, 320)
+WIDTHS = (427, 320, 320, 240)
 FPS = 12
 SECONDS = (2.0, 4.0)
 

@@ -223,7 +223,7 @@ def _shake(random: Random, frames: int) -> Floats:
     """The unsteadiness of a hand: (frames, 2) pixels, smooth in time."""
     steps = random.normal(0, 1, (frames + 8, 2))
     smooth = np.stack([np.convolve(steps[:, k], np.hanning(9) / 4, "valid") for k in range(2)], 1)
-    return _floats(smooth * random.uniform(0.5, 3.0))
+    return _floats(smooth * random.uniform(0.5, 2.5))
 
 
 # Drawing
@@ -238,7 +238,7 @@ def _things(random: Random, count: int, height: int) -> list[Thing]:
             pattern=str(random.choice(list(PATTERNS))),
             colour=colours[2 * i],
             second=colours[2 * i + 1],
-            radius=random.uniform(0.14, 0.19) * height,
+            radius=random.uniform(0.15, 0.2) * height,
             tilt=random.uniform(-0.5, 0.5),
         )
         for i in range(count)
@@ -252,12 +252,12 @@ def _ground(random: Random, width: int, height: int) -> Picture:
     edge = int(h * random.uniform(0.3, 0.6))
     ground = np.empty((h, w, 3), np.float32)
     ground[:edge], ground[edge:] = wall, table
-    for cells, strength in ((6, 26), (24, 14), (96, 8)):
+    for cells, strength in ((6, 18), (24, 9), (96, 6)):
         ground += _noise(random, h, w, cells, strength)[:, :, None]
     for _ in range(40):
         y, x = random.integers(0, h - 24), random.integers(0, w - 24)
         dy, dx = random.integers(4, 24, 2)
-        ground[y : y + dy, x : x + dx] += _floats(random.uniform(-45, 45, 3))
+        ground[y : y + dy, x : x + dx] += _floats(random.uniform(-35, 35, 3))
     return np.clip(ground, 0, 255).astype(np.uint8)
 
 

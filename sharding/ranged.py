@@ -98,10 +98,8 @@ class RangedReader(io.RawIOBase):
         try:
             self._body = self._fetch(self._position, self._version).body
             self._fresh = True
-        except FileNotFoundError as error:
-            raise self._failed("the object was removed while it was read") from error
-        except Replaced as error:
-            raise self._failed("the object was replaced by another while it was read") from error
+        except (Replaced, FileNotFoundError) as error:
+            raise self._failed("the object was replaced or removed while it was read") from error
         except self._errors as error:
             raise self._failed(self._explain(error)) from error
         return self._body

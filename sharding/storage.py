@@ -124,11 +124,11 @@ class _Output(io.RawIOBase):
         return self._position
 
     def write(self, data: Any, /) -> int:
-        view = memoryview(data).cast("B")
+        content = data if isinstance(data, bytes) else memoryview(data).cast("B")
         with _told(self._store, self._at, f"write at byte {self._position} of"):
-            self._writer.write(cast(bytes, view))
-        self._position += len(view)
-        return len(view)
+            self._writer.write(cast(bytes, content))
+        self._position += len(content)
+        return len(content)
 
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<bucket>[^/]*)/*(?P<key>.*)", re.DOTALL)

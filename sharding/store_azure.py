@@ -8,17 +8,13 @@ package azure-identity is installed.
 import functools
 import io
 import os
+import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 import smart_open.azure
 from azure.core import MatchConditions
-from azure.core.exceptions import (
-    AzureError,
-    HttpResponseError,
-    ResourceModifiedError,
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobPrefix, BlobServiceClient, ExponentialRetry
 
 from sharding import patience
@@ -104,19 +100,34 @@ def _fetch(at: Location, start: int, version: str | None) -> Opened:
             size, version = int(properties.size), str(properties.etag)
             if start >= size:
                 return Opened(io.BytesIO(), size, version)
-        data = blob.download_blob(
-            offset=start,
-            length=patience.READ_CHUNK_BYTES,
-            etag=version,
-            match_condition=MatchConditions.IfNotModified,
-        ).readall()
+        data = _chunk(blob, start, version)
     except ResourceNotFoundError as error:
         if _container_is_missing(error):
             raise
         raise FileNotFoundError(at.url) from error
-    except ResourceModifiedError as error:
-        raise Replaced(at.url) from error
+    except HttpResponseError as error:
+        if error.status_code == 412:
+            raise Replaced(at.url) from error
+        raise
     return Opened(io.BytesIO(data), size, version)
+
+
+def _chunk(blob: Any, start: int, version: str) -> bytes:
+    """The client's own retrying covers requests; a body that breaks it asks for three times, and gives up."""
+    for failures in range(1, patience.ATTEMPTS + 1):
+        try:
+            download = blob.download_blob(
+                offset=start,
+                length=patience.READ_CHUNK_BYTES,
+                etag=version,
+                match_condition=MatchConditions.IfNotModified,
+            )
+            return bytes(download.readall())
+        except HttpResponseError as error:
+            if error.status_code is not None or failures == patience.ATTEMPTS:
+                raise
+            time.sleep(patience.delay(failures))
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _container_is_missing(error: HttpResponseError) -> bool:
@@ -176,4 +187,6 @@ def _identity(account: str) -> Any:
 
 def forget_clients() -> None:
     """Make a new client at the next request: for tests that change the environment."""
+    if _client_of.cache_info().currsize:
+        _client().close()
     _client_of.cache_clear()

@@ -4,6 +4,7 @@ Credentials come from Google's environment: GOOGLE_APPLICATION_CREDENTIALS, `gcl
 login`, or the machine's account; STORAGE_EMULATOR_HOST names another endpoint.
 """
 
+import base64
 import functools
 import io
 import os
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import google.api_core.exceptions
 import google.auth.exceptions
+import google_crc32c
 import requests.exceptions
 import smart_open.gcs
 from google.cloud import storage
@@ -83,6 +85,8 @@ class GcsWriter:
     """A resumable upload: nothing is visible before its last part is there."""
 
     def __init__(self, at: Location) -> None:
+        self._at = at
+        self._crc32c = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
         self._stream: Any = smart_open.gcs.open(
             at.bucket,
             at.key,
@@ -93,10 +97,23 @@ class GcsWriter:
         )
 
     def write(self, data: bytes, /) -> int:
+        self._crc32c.update(bytes(data))  # type: ignore[no-untyped-call]
         return int(self._stream.write(data))
 
     def commit(self) -> None:
-        self._stream.close()
+        try:
+            self._stream.close()
+        except InvalidResponse as error:
+            # When the answer to the last part is lost, the part is sent again, and by then the store may know of
+            # no such upload.
+            if error.response.status_code not in (404, 410) or not self._is_there():
+                raise
+
+    def _is_there(self) -> bool:
+        """Whether the object has the content that was written."""
+        blob = _bucket(self._at).get_blob(self._at.key, **_request())
+        digest: bytes = self._crc32c.digest()  # type: ignore[no-untyped-call]
+        return blob is not None and blob.crc32c == base64.b64encode(digest).decode()
 
     def abandon(self) -> None:
         # The collector closes a stream that is still open, and closing publishes what was written so far.
@@ -156,4 +173,6 @@ def _client_of(process: int) -> Any:
 
 def forget_clients() -> None:
     """Make a new client at the next request: for tests that change the environment."""
+    if _client_of.cache_info().currsize:
+        _client().close()
     _client_of.cache_clear()

@@ -169,4 +169,6 @@ def _client_of(process: int) -> Any:
 
 def forget_clients() -> None:
     """Make a new client at the next request: for tests that change the environment."""
+    if _client_of.cache_info().currsize:
+        _client().close()
     _client_of.cache_clear()
