@@ -5,12 +5,14 @@ torchrun --nproc-per-node 8 -m pipeline.evaluate --checkpoint RUN --data s3://bu
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from tqdm import tqdm
 
 from pipeline import checkpoint, plan
 from pipeline import config as configuration
@@ -102,7 +104,12 @@ def _predict_part(model: nn.Module, split: Manifest, config: Config, world: Worl
     numbers, keys = [], []
     labels = [torch.empty(0, dtype=torch.int64)]
     logits = [torch.empty(0, len(split.classes))]
+    shown = world.main and sys.stderr.isatty()
+    steps = tqdm(
+        total=passes.steps(split.samples), desc="evaluating", unit="step", leave=False, disable=not shown
+    )
     for batch in batches(stream, workers, pin=world.device.type == "cuda"):
+        steps.update()
         if not batch.numbers:  # more ranks than videos in the last batch
             continue
         with precision.autocast():
@@ -111,6 +118,7 @@ def _predict_part(model: nn.Module, split: Manifest, config: Config, world: Worl
         keys += batch.keys
         labels.append(batch.labels)
         logits.append(output.float().cpu())
+    steps.close()
     return Predictions(torch.tensor(numbers, dtype=torch.int64), keys, torch.cat(labels), torch.cat(logits))
 
 
