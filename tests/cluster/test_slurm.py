@@ -18,7 +18,7 @@ from tests.processes import ROOT
 
 pytestmark = pytest.mark.cluster
 
-EPOCHS, STEPS = 3, 10  # of 4 clips each, from 40 samples
+EPOCHS, STEPS = 3, 6  # of 4 clips each, from 24 samples
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def reported_steps(folder: Path) -> int:
 def test_training_goes_on_after_its_time_limit_and_after_the_loss_of_a_node(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    shards.make(tmp_path / "shards", [25, 15])
-    shards.make(tmp_path / "shards", [6], split="validation")
+    shards.make(tmp_path / "shards", [14, 10])
+    shards.make(tmp_path / "shards", [4], split="validation")
     run = tmp_path / "run"
     settings = [f"data.root={tmp_path}/shards", "data.size=32", "data.short_side=32", "data.workers=0"]
     settings += [f"run.folder={run}", "run.log_steps=1", "run.checkpoint_steps=4", "run.audit=true"]
@@ -52,10 +52,10 @@ def test_training_goes_on_after_its_time_limit_and_after_the_loss_of_a_node(
     ).strip()
     log = tmp_path / f"blvnet-train-{number}.log"
 
-    cluster.wait_for(lambda: reported_steps(run) >= 6, 120, "six steps", log)
+    cluster.wait_for(lambda: reported_steps(run) >= 5, 120, "five steps", log)
     # what SLURM does before the limit, as the script asks for
     cluster.run("scancel", "--batch", "--signal=USR1", number)
-    cluster.wait_for(lambda: reported_steps(run) >= 16, 120, "sixteen steps", log)
+    cluster.wait_for(lambda: reported_steps(run) >= 10, 120, "ten steps", log)
     cluster.run("scontrol", "update", "nodename=n2", "state=down", "reason=test")
     cluster.wait_for(lambda: cluster.job(number)["Restarts"] == "2", 30, "the job in the queue again", log)
     # its daemon is well and brings the node back
@@ -71,7 +71,7 @@ def test_training_goes_on_after_its_time_limit_and_after_the_loss_of_a_node(
     assert list(used) == list(range(1, EPOCHS * STEPS + 1))
     for epoch in range(EPOCHS):
         keys = [key for step in range(epoch * STEPS, (epoch + 1) * STEPS) for key in used[step + 1]]
-        assert sorted(keys) == sorted(f"clip-{i}" for i in range(40))
+        assert sorted(keys) == sorted(f"clip-{i}" for i in range(24))
 
 
 def test_an_array_builds_what_one_machine_builds(

@@ -1,0 +1,64 @@
+"""Training over two hosts with a network of their own between them, and through a cut of it."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import audit, journal
+from tests import shards
+from tests.cluster.hosts import ADDRESSES, two_hosts, usable
+from tests.conftest import need
+from tests.processes import started, wait_until
+
+pytestmark = pytest.mark.cluster
+
+EPOCHS, STEPS = 2, 8  # of 4 clips each, from 32 samples
+
+
+def reported_steps(folder: Path) -> int:
+    return len([line for line in journal.read(str(folder / "metrics.jsonl")) if line["kind"] == "train"])
+
+
+def test_two_hosts_meet_again_after_a_cut_network_and_finish(tmp_path: Path) -> None:
+    need(usable(), "iproute2 or util-linux is not installed, or this is not root")
+    shards.make(tmp_path / "shards", [20, 12])
+    shards.make(tmp_path / "shards", [4], split="validation")
+    run = tmp_path / "run"
+    settings = [f"data.root={tmp_path}/shards", "data.size=32", "data.short_side=32", "data.workers=0"]
+    settings += [f"run.folder={run}", "run.log_steps=1", "run.checkpoint_steps=2", "run.audit=true"]
+    settings += ["run.precision=fp32", "run.timeout_s=8", "model.num_frames=4"]
+    settings += ["optim.global_batch=4", f"optim.epochs={EPOCHS}"]
+    first, second = ADDRESSES
+    agent = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=2",
+        "--nproc-per-node=1",
+        "--max-restarts=3",
+    ]
+    agent += ["--rdzv-backend=c10d", f"--rdzv-endpoint={first}:29400", "--rdzv-id=test"]
+    agent += ["-m", "pipeline.train", "--config=configs/demo.yaml", *settings]
+    logs = {host: tmp_path / f"{host}.log" for host in ADDRESSES}
+    with (
+        two_hosts(tmp_path) as network,
+        started(network.command(first, agent), logs[first]) as one,
+        started(network.command(second, agent), logs[second]) as two,
+    ):
+        wait_until(lambda: reported_steps(run) >= 5, 120, one, logs[first])
+        network.cable(second, "down")
+        time.sleep(12)  # longer than the processes wait for each other
+        network.cable(second, "up")
+        assert one.wait(timeout=150) == 0, logs[first].read_text()
+        assert two.wait(timeout=30) == 0, logs[second].read_text()
+
+    output = "".join(log.read_text() for log in logs.values())
+    assert f"resuming {run} after " in output
+    assert reported_steps(run) == EPOCHS * STEPS
+    used = audit.keys_by_step(str(run))
+    assert list(used) == list(range(1, EPOCHS * STEPS + 1))
+    for epoch in range(EPOCHS):
+        keys = [key for step in range(epoch * STEPS, (epoch + 1) * STEPS) for key in used[step + 1]]
+        assert sorted(keys) == sorted(f"clip-{i}" for i in range(32))
