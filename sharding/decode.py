@@ -5,7 +5,6 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -22,14 +21,14 @@ from sharding import truncation
 PICTURE_FOLDER_FPS = 12.0
 
 # Timestamps are rounded (to milliseconds in WebM): a frame this early still counts for its tick.
-_CLOCK_TOLERANCE = Fraction(2, 1000)
+_CLOCK_TOLERANCE_S = 0.002
 
 
 class Unusable(Exception):  # noqa: N818 - a fact about a video, to be recorded; not an error of the program
     """A video that cannot be used. The text is the recorded reason: the same on every machine, so without its path."""
 
 
-Timed = tuple[Fraction, VideoFrame]
+Timed = tuple[float, VideoFrame]
 """A frame as the decoder gives it, with its time in seconds from the beginning of the video."""
 
 
@@ -84,10 +83,9 @@ def at_most_fps(frames: Iterator[Timed], fps: float | None) -> Iterator[Timed]:
     if fps is None:
         yield from frames
         return
-    rate = Fraction(fps).limit_denominator(1001)
     last = None
     for time, frame in frames:
-        tick = math.floor((time + _CLOCK_TOLERANCE) * rate)
+        tick = math.floor((time + _CLOCK_TOLERANCE_S) * fps)
         if tick != last:
             last = tick
             yield time, frame
@@ -121,10 +119,10 @@ def _stream(container: InputContainer, start: float | None, end: float | None) -
 def _timed(frames: Iterator[VideoFrame], stream: VideoStream) -> Iterator[Timed]:
     """Frames with their seconds from the stream's beginning. One without a timestamp follows at the usual distance."""
     rate = stream.average_rate or stream.guessed_rate
-    step = 1 / Fraction(rate) if rate else Fraction(1, 25)
-    base = Fraction(stream.time_base or 1)
+    step = float(1 / rate) if rate else 0.04
+    base = float(stream.time_base or 1)
     origin = stream.start_time * base if stream.start_time is not None else None
-    time = Fraction(0)
+    time = 0.0
     for number, frame in enumerate(frames):
         if frame.is_corrupt:
             raise Unusable(f"cannot be decoded: frame {number} is damaged")
@@ -139,7 +137,7 @@ def _timed_from(container: InputContainer, stream: VideoStream, start: float) ->
     """Frames from the key frame before `start`; from the first one where the container cannot seek there."""
     base = stream.time_base
     if base is not None and stream.start_time is not None:
-        target = stream.start_time + math.floor(Fraction(start) / base)
+        target = stream.start_time + math.floor(start / base)
         first = None
         with contextlib.suppress(FFmpegError):
             container.seek(target, stream=stream, backward=True)
@@ -156,9 +154,9 @@ def _timed_from(container: InputContainer, stream: VideoStream, start: float) ->
 def _between(timed: Iterator[Timed], start: float | None, end: float | None) -> Iterator[Timed]:
     """Frames shown first in [start, end). Reading stops at `end`."""
     for time, frame in timed:
-        if end is not None and time + _CLOCK_TOLERANCE >= end:
+        if end is not None and time + _CLOCK_TOLERANCE_S >= end:
             return
-        if start is None or time + _CLOCK_TOLERANCE >= start:
+        if start is None or time + _CLOCK_TOLERANCE_S >= start:
             yield time, frame
 
 
@@ -172,4 +170,4 @@ def _pictures(folder: Path) -> Iterator[Timed]:
         frames = decoder.decode(Packet(data)) if data else []
         if len(frames) != 1 or frames[0].is_corrupt:
             raise Unusable(f"cannot be decoded: picture {file.name} is damaged")
-        yield number / Fraction(PICTURE_FOLDER_FPS), frames[0]
+        yield number / PICTURE_FOLDER_FPS, frames[0]

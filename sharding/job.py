@@ -4,7 +4,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sharding import pool, sample, shard, storage
+from sharding import memory, pool, sample, shard, storage
 from sharding.annotations import Video
 from sharding.decode import Unusable
 from sharding.errors import UserError
@@ -38,6 +38,7 @@ def build_shard(job: Job, report: pool.Report) -> Sidecar:
 
     Raises `UserError` where there is no room for it, or no permission.
     """
+    memory.keep_freed_blocks()
     try:
         return _build_shard(job, report)
     except OSError as error:
@@ -55,13 +56,13 @@ def _build_shard(job: Job, report: pool.Report) -> Sidecar:
             try:
                 if video.key in job.skipped:
                     raise Unusable(job.skipped[video.key])
-                meta, blob = sample.encode(video, job.folder, job.settings)
+                meta, jpegs = sample.encode(video, job.folder, job.settings)
             except Unusable as reason:
                 failures.append(Failure(video.key, str(reason)))
                 continue
             report(None)
-            with blob:
-                writer.add(video.key, meta, blob)
+            with jpegs:
+                writer.add(video.key, meta, jpegs, jpegs.bytes)
         report(None)
         writer.finish()
     sidecar = writer.sidecar(shard.tar_name(job.index), failures, job.recipe)

@@ -88,10 +88,10 @@ class Resizer:
         if self._shift_x is not None:
             u, v = _shifted(u, self._shift_x), _shifted(v, self._shift_x)
         if self._shift_y is not None:
-            u, v = _shifted(u.T, self._shift_y).T, _shifted(v.T, self._shift_y).T
+            u, v = (np.ascontiguousarray(_shifted(c.T, self._shift_y).T) for c in (u, v))
         if self._turn != UPRIGHT:
             return _turned(y, self._turn), _turned(u, self._turn), _turned(v, self._turn)
-        return y, np.ascontiguousarray(u), np.ascontiguousarray(v)
+        return y, u, v
 
     def _begin(self, frame: VideoFrame) -> None:
         width, height = frame.width, frame.height

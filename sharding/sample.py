@@ -1,55 +1,45 @@
 """One video to one sample: its frames as a Motion-JPEG blob, and what is to be known of them."""
 
-import tempfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from sharding import decode, mjpeg
 from sharding.annotations import Video
 from sharding.decode import Unusable
 from sharding.resize import Resizer
 from sharding.settings import MIN_FRAMES, Settings
-
-# A longer blob goes to a temporary file, so that memory does not grow with the length of a video.
-_IN_MEMORY_BYTES = 32 << 20
+from sharding.spool import Spool
 
 
-def spool() -> BinaryIO:
-    """An empty place for one blob."""
-    return tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # type: ignore[return-value]
-
-
-def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, Any], BinaryIO]:
-    """The sample's JSON, and its blob (to be closed by the caller). Raises `Unusable` with the reason.
+def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, Any], Spool]:
+    """The sample's JSON, and its JPEGs (to be closed by the caller). Raises `Unusable` with the reason.
 
     `folder` holds the videos; its own links must be resolved.
     """
     path = _inside(folder, video.path, settings.follow_links)
-    blob = spool()
+    jpegs = Spool()
     try:
         source = decode.read(path, video.start, video.end)
         resize = Resizer(settings.short_side, settings.enlarge)
-        offsets = []
-        position = 0
         for _, frame in decode.at_most_fps(source.frames, settings.fps):
             with decode.reasons():
                 planes = resize(frame)
-            offsets.append(position)
-            position += blob.write(mjpeg.encode_planes(planes, settings.quality))
+            jpegs.append(mjpeg.encode_planes(planes, settings.quality))
+        frames = len(jpegs.offsets)
+        if frames < MIN_FRAMES:
+            raise Unusable(f"{frames} frames, fewer than {MIN_FRAMES}")
         fps = min(source.fps, settings.fps) if source.fps and settings.fps else source.fps
-        if len(offsets) < MIN_FRAMES:
-            raise Unusable(f"{len(offsets)} frames, fewer than {MIN_FRAMES}")
-        if settings.max_frames is not None and len(offsets) > settings.max_frames:
-            fps = round(fps * settings.max_frames / len(offsets), 6) if fps else None
-            blob, offsets = _thinned(blob, [*offsets, position], settings.max_frames)
+        if settings.max_frames is not None and frames > settings.max_frames:
+            fps = round(fps * settings.max_frames / frames, 6) if fps else None
+            jpegs = _spread(jpegs, settings.max_frames)
     except BaseException:
-        blob.close()
+        jpegs.close()
         raise
     width, height = resize.size
     meta = {
         "label": video.label,
-        "frames": len(offsets),
-        "offsets": offsets,
+        "frames": len(jpegs.offsets),
+        "offsets": jpegs.offsets,
         "width": width,
         "height": height,
         "fps": fps,
@@ -61,7 +51,7 @@ def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, An
         },
         **video.about,
     }
-    return meta, blob
+    return meta, jpegs
 
 
 def _inside(folder: Path, relative: str, follow_links: bool) -> Path:
@@ -76,16 +66,11 @@ def _inside(folder: Path, relative: str, follow_links: bool) -> Path:
     return path
 
 
-def _thinned(blob: BinaryIO, bounds: list[int], count: int) -> tuple[BinaryIO, list[int]]:
-    """`count` of a blob's JPEGs, the middle one of each of `count` equal parts. `bounds`: each start, and the end."""
-    frames = len(bounds) - 1
-    thinned = spool()
-    offsets = []
-    position = 0
-    with blob:
-        for part in range(count):
-            i = (2 * part + 1) * frames // (2 * count)
-            blob.seek(bounds[i])
-            offsets.append(position)
-            position += thinned.write(blob.read(bounds[i + 1] - bounds[i]))
-    return thinned, offsets
+def _spread(jpegs: Spool, count: int) -> Spool:
+    """`count` of the JPEGs, the middle one of each of `count` equal parts."""
+    spread = Spool()
+    frames = len(jpegs.offsets)
+    with jpegs:
+        for jpeg in jpegs.pick([(2 * part + 1) * frames // (2 * count) for part in range(count)]):
+            spread.append(jpeg)
+    return spread

@@ -19,7 +19,6 @@ from sharding.errors import UserError
 
 FORMAT = 1
 _BLOCK = tarfile.BLOCKSIZE
-_COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -89,18 +88,16 @@ class Writer:
         self.position = 0
         self.rows: list[SampleRow] = []
 
-    def add(self, key: str, meta: dict[str, Any], blob: BinaryIO) -> None:
-        """Append a sample. `blob` is read from its beginning to its end; `meta` has `label` and `frames`."""
+    def add(self, key: str, meta: dict[str, Any], jpegs: Iterable[bytes], size: int) -> None:
+        """Append a sample of `size` bytes of JPEGs, one after another; `meta` has `label` and `frames`."""
         start, self._crc = self.position, 0
         text = json.dumps(meta, ensure_ascii=False, separators=(",", ":")).encode()
         self._put(_header(f"{key}.json", len(text)))
         self._put(text)
         self._pad(_BLOCK)
-        size = blob.seek(0, 2)
-        blob.seek(0)
         self._put(_header(f"{key}.mjpeg", size))
-        while chunk := blob.read(_COPY_BYTES):
-            self._put(chunk)
+        for jpeg in jpegs:
+            self._put(jpeg)
         self._pad(_BLOCK)
         self.rows.append(
             SampleRow(key, start, self.position - start, self._crc, meta["label"], meta["frames"])
