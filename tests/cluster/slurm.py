@@ -168,9 +168,12 @@ def daemon(cluster: Cluster, *command: str) -> Iterator[None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports that nobody listens on, below those that outgoing connections are given."""
+    """TCP ports that nobody listens on, below those that outgoing connections are given.
+
+    Where the search begins depends on the process, so that tests that run at once do not take the same ones.
+    """
     ports: list[int] = []
-    for port in range(16817, 20000):
+    for port in range(15000 + os.getpid() % 400 * 10, 20000):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -180,4 +183,4 @@ def free_ports(count: int) -> list[int]:
         ports.append(port)
         if len(ports) == count:
             return ports
-    raise AssertionError("no free port between 16817 and 20000")
+    raise AssertionError("no free port below 20000")
