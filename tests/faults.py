@@ -70,13 +70,14 @@ def fault_proxy(upstream: int, decide: Decide = lambda request: None) -> Iterato
         server = await asyncio.start_server(accept, sock=listener, limit=1 << 20)
         await stop.wait()
         server.close()
-        while tasks:
-            for task in tasks:
+        for _ in range(3):  # a connection may still be on its way in
+            await asyncio.sleep(0.02)
+            for task in list(tasks):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        for client in clients:
-            client.transport.abort()
-        await asyncio.sleep(0.05)  # connections close in the loop's next rounds
+            for client in clients:
+                client.transport.abort()
+        await asyncio.sleep(0.02)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
