@@ -142,3 +142,7 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
