@@ -60,14 +60,24 @@ def check(jpeg: bytes | memoryview) -> tuple[int, int]:
     return width, height
 
 
+INEXACT_ROWS = (
+    2  # at the lower end of frames that are decoded in part: their colours depend on the rows below
+)
+
+
 def decode(
-    blob: bytes | memoryview, offsets: Sequence[int], which: Sequence[int] | Array, out: Array | None = None
+    blob: bytes | memoryview,
+    offsets: Sequence[int],
+    which: Sequence[int] | Array,
+    out: Array | None = None,
+    bgr: bool = False,
 ) -> Array:
-    """Frames `which` of a blob as RGB, uint8 (n, H, W, 3), in the order asked for.
+    """Frames `which` of a blob as RGB (or BGR), uint8 (n, H, W, 3), in the order asked for.
 
     `offsets` are the starts of all JPEGs in the blob. Each frame is decoded straight into its place in `out`, which
-    is made where None is given. A frame asked for several times in a row is decoded once. Raises ValueError for a
-    damaged JPEG, for frames of unequal sizes or an `out` of another shape, IndexError for a frame that is not there.
+    is made where None is given. An `out` of fewer rows takes the top of each frame, decoded no further than that; its
+    last `INEXACT_ROWS` are not exact. A frame asked for several times in a row is decoded once. Raises ValueError
+    for a damaged JPEG or an `out` that does not fit, IndexError for a frame that is not there.
     """
     view = memoryview(blob)
     numbers = [int(i) for i in which]
@@ -78,18 +88,37 @@ def decode(
     def jpeg(i: int) -> memoryview:
         return view[offsets[i] : offsets[i + 1] if i + 1 < count else len(view)]
 
+    width, height = size(jpeg(numbers[0])) if numbers else (0, 0)
     if out is None:
-        width, height = size(jpeg(numbers[0])) if numbers else (0, 0)
         out = np.empty((len(numbers), height, width, 3), np.uint8)
-    if len(out) != len(numbers) or not out.flags.c_contiguous:
+    n, rows, columns, _ = out.shape
+    if (n, columns) != (len(numbers), width) or rows > height or not out.flags.c_contiguous:
         raise ValueError(
-            f"out of shape {out.shape} for {len(numbers)} frames; it must be contiguous (n, H, W, 3)"
+            f"out of shape {out.shape} for {len(numbers)} frames; it must be contiguous (n, {height}, {width}, 3)"
         )
+    whole = rows == height
+    colors = "BGR" if bgr else "RGB"
     for place, i in enumerate(numbers):
         if place and numbers[place - 1] == i:
             out[place] = out[place - 1]
             continue
-        decoded = simplejpeg.decode_jpeg(jpeg(i), colorspace="RGB", buffer=out[place])
+        source = jpeg(i) if whole else _shortened(jpeg(i), rows)
+        # What follows the rows of a shortened frame is an error to the strict decoder.
+        decoded = simplejpeg.decode_jpeg(source, colorspace=colors, buffer=out[place], strict=whole)
         if decoded.shape != out.shape[1:]:
             raise ValueError(f"frame {i} is {decoded.shape[:2]}, expected {out.shape[1:3]} (height, width)")
     return out
+
+
+def _shortened(jpeg: memoryview, rows: int) -> bytes:
+    """The JPEG with a stated height of `rows`, so that a decoder stops there.
+
+    Segments follow one another, each a marker and its length; the height is in the start-of-frame segment, 0xC0 for
+    baseline (ITU T.81, B.2.2).
+    """
+    short = bytearray(jpeg)
+    position = 2
+    while short[position + 1] != 0xC0:
+        position += 2 + int.from_bytes(short[position + 2 : position + 4], "big")
+    short[position + 5 : position + 7] = rows.to_bytes(2, "big")
+    return bytes(short)

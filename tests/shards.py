@@ -1,9 +1,11 @@
 """Small shard sets made in memory for tests of the reading side: each frame tells its sample and its number."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sharding import manifest, mjpeg, storage
 from sharding.manifest import Manifest
@@ -16,7 +18,7 @@ CLASSES = [
 ]
 
 
-def frame(sample: int, number: int, width: int, height: int) -> np.ndarray:
+def frame(sample: int, number: int, width: int, height: int) -> NDArray[np.uint8]:
     """uint8 (height, width, 3): red is the sample's number, green the frame's, blue grows from left to right."""
     picture = np.zeros((height, width, 3), np.uint8)
     picture[..., 0] = sample % 256
@@ -33,6 +35,7 @@ def make(
     width: int = 48,
     height: int = 40,
     labelled: bool = True,
+    picture: Callable[[int, int, int, int], NDArray[np.uint8]] = frame,
 ) -> Manifest:
     """A split with `shards[i]` samples in shard i; sample s has the key `clip-s` and label s mod 3."""
     folder = storage.join(str(root), split)
@@ -42,7 +45,7 @@ def make(
         tar = io.BytesIO()
         writer = Writer(tar)
         for _ in range(samples):
-            jpegs = [mjpeg.encode_rgb(frame(sample, n, width, height), 95) for n in range(frames)]
+            jpegs = [mjpeg.encode_rgb(picture(sample, n, width, height), 95) for n in range(frames)]
             sizes = [len(jpeg) for jpeg in jpegs]
             meta = {
                 "label": sample % len(CLASSES) if labelled else None,
@@ -52,7 +55,7 @@ def make(
                 "height": height,
                 "fps": 12.0,
             }
-            writer.add(f"clip-{sample}", meta, io.BytesIO(b"".join(jpegs)))
+            writer.add(f"clip-{sample}", meta, jpegs, sum(sizes))
             sample += 1
         writer.finish()
         storage.write_bytes(storage.join(folder, tar_name(i)), tar.getvalue())
