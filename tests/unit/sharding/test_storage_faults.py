@@ -15,8 +15,9 @@ from tests.stores import azure, azure_server, fresh_clients, gcs_server, gs, s3,
 
 pytestmark = [
     pytest.mark.store,
-    # Google's client leaves the answers of failed downloads to the collector.
-    pytest.mark.filterwarnings(r"ignore:Exception ignored in. <socket.socket \[closed\]"),
+    # Google's client leaves the answers of failed downloads to the collector, and so does the proxy now and then
+    # with a connection that a client dropped.
+    pytest.mark.filterwarnings(r"ignore:Exception ignored in. <(socket.socket|function _SelectorTransport)"),
 ]
 
 ENDPOINTS = {
@@ -36,10 +37,10 @@ def faulty(
     variable = ENDPOINTS[request.param]
     found = re.search(r"127\.0\.0\.1:(\d+)", os.environ[variable])
     assert found
-    monkeypatch.setattr(patience, "READ_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(patience, "READ_TIMEOUT_S", 3.0)
     monkeypatch.setattr(patience, "BACKOFF_S", 0.02)
     monkeypatch.setattr(patience, "BACKOFF_MAX_S", 0.1)
-    monkeypatch.setattr(patience, "DEADLINE_S", 5.0)
+    monkeypatch.setattr(patience, "DEADLINE_S", 60.0)
     monkeypatch.setattr(patience, "PART_BYTES", PART)
     monkeypatch.setattr(patience, "READ_CHUNK_BYTES", 1 << 20)
     backoff = botocore.retries.standard.ExponentialBackoff
