@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from sharding import job, sample
+from sharding import job, sample, spool
 from sharding.annotations import Video
 from sharding.pool import Report
 from sharding.settings import Settings
@@ -12,14 +12,13 @@ from sharding.shard import Sidecar
 
 
 def build_on_a_full_disk(task: job.Job, report: Report) -> Sidecar:
-    real = sample.spool
+    """No room for temporary files."""
 
-    def spool() -> object:
-        blob = real()
-        blob.write = lambda data: (_ for _ in ()).throw(OSError(28, "No space left on device"))  # type: ignore
-        return blob
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
-    sample.spool = spool  # type: ignore[assignment]
+    spool.IN_MEMORY_BYTES = 0
+    spool.tempfile.TemporaryFile = no_room  # type: ignore[assignment]
     return job.build_shard(task, report)
 
 

@@ -20,7 +20,12 @@ def test_build_verify_and_a_damaged_byte(tmp_path: Path, capsys: pytest.CaptureF
     assert main(arguments(tmp_path)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{tmp_path}/out/train: 3 videos, ") and lines[0].endswith("MB, 1 shards")
-    assert len(lines) == 4 and lines[3].startswith("5 videos in ") and "videos/s" in lines[3] and "0 failures" in lines[3]
+    assert (
+        len(lines) == 4
+        and lines[3].startswith("5 videos in ")
+        and "videos/s" in lines[3]
+        and "0 failures" in lines[3]
+    )
     assert main(["verify", str(tmp_path / "out"), "--workers", "1"]) == 0
     assert capsys.readouterr().out.count("all as built") == 3
 
@@ -34,7 +39,9 @@ def test_build_verify_and_a_damaged_byte(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["verify", str(tmp_path / "out"), "--workers", "1", "--split", "train"]) == 0
 
 
-def test_too_many_failures_are_an_error_after_the_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_many_failures_are_an_error_after_the_build(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, videos = write_set(tmp_path, train=3, validation=1, test=0)
     next(videos.glob("*.webm")).write_bytes(b"")
     assert main(arguments(tmp_path)) == 2

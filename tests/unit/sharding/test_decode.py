@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -85,7 +84,7 @@ def test_a_truncated_file_is_never_taken_for_a_short_one(tmp_path: Path, suffix:
     assert len(list(read(path).frames)) == 30
     data = path.read_bytes()
     path.write_bytes(data[: int(part * len(data))])
-    with pytest.raises(Unusable, match="truncated|cannot be decoded"):
+    with pytest.raises(Unusable, match=r"truncated|cannot be decoded"):
         list(read(path).frames)
 
 
@@ -120,8 +119,8 @@ def test_a_cut_past_the_end_is_empty(tmp_path: Path) -> None:
 
 
 def ticks(times: list[float], fps: float | None) -> list[float]:
-    frames = ((Fraction(round(1000 * t), 1000), None) for t in times)
-    return [float(t) for t, _ in at_most_fps(frames, fps)]  # type: ignore[arg-type]
+    frames = ((round(1000 * t) / 1000, None) for t in times)
+    return [t for t, _ in at_most_fps(frames, fps)]  # type: ignore[arg-type]
 
 
 def test_a_faster_video_is_thinned_evenly_and_a_slower_one_left_alone() -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sharding import mjpeg, sample
+from sharding import mjpeg, sample, spool
 from sharding.annotations import Video
 from sharding.decode import Unusable
 from sharding.settings import Settings
@@ -12,10 +12,9 @@ from tests.unit.sharding.videos import picture, psnr, write_video
 def test_a_sample_says_all_that_is_known(tmp_path: Path) -> None:
     write_video(tmp_path / "7.webm", 6, (64, 48))
     video = Video("7", "7.webm", 3, about={"template": "Pushing [something]", "text": "pushing a pen"})
-    meta, blob = sample.encode(video, tmp_path, Settings(short_side=96))
-    with blob:
-        blob.seek(0)
-        content = blob.read()
+    meta, jpegs = sample.encode(video, tmp_path, Settings(short_side=96))
+    with jpegs:
+        content = b"".join(jpegs)
     assert meta | {"offsets": None} == {
         "label": 3,
         "frames": 6,
@@ -38,20 +37,18 @@ def test_a_long_video_goes_through_a_temporary_file_unchanged(
     video, settings = Video("7", "7.webm", 0), Settings()
     contents = []
     for limit in (1 << 25, 1000):
-        monkeypatch.setattr(sample, "_IN_MEMORY_BYTES", limit)
-        meta, blob = sample.encode(video, tmp_path, settings)
-        with blob:
-            blob.seek(0)
-            contents.append((meta, blob.read()))
+        monkeypatch.setattr(spool, "IN_MEMORY_BYTES", limit)
+        meta, jpegs = sample.encode(video, tmp_path, settings)
+        with jpegs:
+            contents.append((meta, b"".join(jpegs)))
     assert contents[0] == contents[1]
 
 
 def test_at_most_so_many_frames_are_spread_over_the_video(tmp_path: Path) -> None:
     write_video(tmp_path / "7.mkv", 12, (64, 48), "ffv1", "yuv444p")
-    meta, blob = sample.encode(Video("7", "7.mkv", 0), tmp_path, Settings(short_side=48, max_frames=4))
-    with blob:
-        blob.seek(0)
-        frames = mjpeg.decode(blob.read(), meta["offsets"], range(4))
+    meta, jpegs = sample.encode(Video("7", "7.mkv", 0), tmp_path, Settings(short_side=48, max_frames=4))
+    with jpegs:
+        frames = mjpeg.decode(b"".join(jpegs), meta["offsets"], range(4))
     assert (meta["frames"], meta["fps"]) == (4, 4.0)
     for frame, number in zip(frames, [1, 4, 7, 10], strict=True):
         assert psnr(frame, picture(number, 64, 48)) > 30
@@ -59,15 +56,15 @@ def test_at_most_so_many_frames_are_spread_over_the_video(tmp_path: Path) -> Non
 
 def test_a_short_video_keeps_all_frames_under_a_limit(tmp_path: Path) -> None:
     write_video(tmp_path / "7.webm", 5)
-    meta, blob = sample.encode(Video("7", "7.webm", 0), tmp_path, Settings(max_frames=5))
-    blob.close()
+    meta, jpegs = sample.encode(Video("7", "7.webm", 0), tmp_path, Settings(max_frames=5))
+    jpegs.close()
     assert (meta["frames"], meta["fps"]) == (5, 12.0)
 
 
 def test_thinning_and_cutting_work_together(tmp_path: Path) -> None:
     write_video(tmp_path / "7.webm", 36)
-    meta, blob = sample.encode(Video("7", "7.webm", 0, start=1.0, end=2.0), tmp_path, Settings(fps=6))
-    blob.close()
+    meta, jpegs = sample.encode(Video("7", "7.webm", 0, start=1.0, end=2.0), tmp_path, Settings(fps=6))
+    jpegs.close()
     assert (meta["frames"], meta["fps"], meta["source"]["fps"]) == (6, 6, 12.0)
 
 
@@ -103,9 +100,9 @@ def test_damage_in_the_middle_of_a_cut_is_not_read_twice(tmp_path: Path) -> None
         data[place] = place * 31 % 251
     path.write_bytes(data)
     try:
-        meta, blob = sample.encode(Video("7", "7.webm", 0, start=1.5), tmp_path, Settings())
+        meta, jpegs = sample.encode(Video("7", "7.webm", 0, start=1.5), tmp_path, Settings())
     except Unusable as reason:
         assert "cannot be decoded" in str(reason)
     else:
-        blob.close()
+        jpegs.close()
         assert meta["frames"] <= 30

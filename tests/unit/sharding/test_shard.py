@@ -19,7 +19,7 @@ def written(keys: list[str]) -> tuple[bytes, shard.Writer]:
     writer = shard.Writer(stream)
     for number, key in enumerate(keys):
         meta = {"label": number, "frames": 2, "offsets": [0, 3], "text": "où"}
-        writer.add(key, meta, io.BytesIO(b"x" * (700 * number + 5)))
+        writer.add(key, meta, [b"x"] * (700 * number + 5), 700 * number + 5)
     writer.finish()
     return stream.getvalue(), writer
 
@@ -54,7 +54,8 @@ def test_equal_samples_give_equal_bytes() -> None:
 
 def test_an_empty_shard_is_an_empty_tar() -> None:
     data, writer = written([])
-    assert tarfile.open(fileobj=io.BytesIO(data)).getmembers() == [] and writer.rows == []
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert tar.getmembers() == [] and writer.rows == []
 
 
 @pytest.mark.parametrize("cut", [0, 511, 600, 1024, 1500, 1600])
