@@ -28,7 +28,7 @@ def _problem(args: argparse.Namespace) -> str | None:
     """What is wrong with the request, in one line; better now than after hours in a queue."""
     if "config" in args:
         # late: --help needs no configuration
-        from pipeline.config import UserError, load  # type: ignore[attr-defined]
+        from pipeline.config import UserError, load
 
         try:
             load(args.config, args.overrides)

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sharding import storage
-from sharding.errors import UserError
+from sharding.errors import UserError as UserError  # launch, which imports no other room, takes it from here
 
 
 class Section(BaseModel):

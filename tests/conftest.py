@@ -4,6 +4,9 @@ import os
 
 import pytest
 
+# The object stores, each started once for all tests.
+pytest_plugins = ["tests.stores"]
+
 
 def need(condition: object, reason: str) -> None:
     """Skip the test with `reason` unless `condition`; where BLVNET_REQUIRE_ALL is set (CI), fail instead."""

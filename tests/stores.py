@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,8 @@ from azure.storage.blob import BlobServiceClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from sharding import store_azure, store_gcs, store_s3
 from tests.conftest import need
-
-with warnings.catch_warnings():
-    # smart_open imports all of its clouds at once, and Google's client wishes for one more package.
-    warnings.simplefilter("ignore", ImportWarning)
-    from sharding import store_azure, store_gcs, store_s3
 
 BUCKET = "tests"
 

@@ -36,7 +36,7 @@ def test_imports_run_one_way(room: str) -> None:
     allowed = MAY_IMPORT[room] | {room}
     for path in sorted((ROOT / room).rglob("*.py")):
         for name in imported_names(path.read_text()):
-            if name.split(".")[0] not in ROOMS or name == "pipeline" and "pipeline.config" in allowed:
+            if name.split(".")[0] not in ROOMS or (name == "pipeline" and "pipeline.config" in allowed):
                 continue
             assert any(name == a or name.startswith(a + ".") for a in allowed), f"{path} imports {name}"
 

@@ -1,4 +1,3 @@
-# ruff: noqa: F811 - fixtures are imported by name
 """Whole builds on a full disk and in a bucket."""
 
 import os
@@ -15,7 +14,6 @@ from sharding.settings import Settings
 from sharding.shard import load_sidecar, unpack
 from sharding.tasks import Part
 from sharding.verify import verify
-from tests.stores import s3, s3_server  # noqa: F401
 from tests.unit.sharding.videos import tree, write_set
 
 SETTINGS = Settings(short_side=32, samples_per_shard=3)

@@ -1,4 +1,3 @@
-# ruff: noqa: F811 - fixtures are imported by name
 import gc
 import multiprocessing
 import os
@@ -12,7 +11,7 @@ import pytest
 from sharding import patience, storage
 from sharding.errors import UserError
 from tests.conftest import need
-from tests.stores import azure, azure_server, fresh_clients, gcs_server, gs, s3, s3_server  # noqa: F401
+from tests.stores import fresh_clients
 
 STORES = [pytest.param(store, marks=pytest.mark.store) for store in ("s3", "gs", "azure")]
 

@@ -11,7 +11,7 @@ import pytest
 from sharding import patience, storage
 from sharding.errors import UserError
 from tests.faults import Decide, Fault, FaultProxy, Request, fault_proxy
-from tests.stores import azure, azure_server, fresh_clients, gcs_server, gs, s3, s3_server  # noqa: F401
+from tests.stores import fresh_clients
 
 pytestmark = [
     pytest.mark.store,
