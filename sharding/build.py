@@ -67,6 +67,8 @@ class Summary:
 
     def line(self) -> str:
         """The closing line for the user."""
+        if not self.shards:
+            return "no shards fall to this task"
         if not self.built:
             return f"all {self.shards} shards were there already"
         rate = f"{self.videos / self.seconds:.1f} videos/s, {self.frames / self.seconds:.0f} frames/s"
@@ -96,7 +98,9 @@ def build(request: Request) -> Summary:
 
 def make_plans(request: Request) -> list[Plan]:
     """The plan of every split asked for."""
-    splits = request.splits or annotations.splits(request.dataset, request.annotations)
+    splits = list(dict.fromkeys(request.splits or [])) or annotations.splits(
+        request.dataset, request.annotations
+    )
     return [
         make_plan(
             annotations.load(request.dataset, request.annotations, split, request.classes), request.settings

@@ -220,7 +220,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--video-limit",
-        type=float,
+        type=_seconds,
         default=600.0,
         metavar="SECONDS",
         help="a video that takes longer is recorded as a failure (default: 600)",
@@ -256,6 +256,13 @@ def _add_max_failures(command: argparse._ActionsContainer) -> None:
 
 def _pixels(text: str) -> int | None:
     return None if text == "source" else int(text)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return value
 
 
 def _positive(text: str) -> int:

@@ -6,24 +6,22 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 from av import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 from sharding.mjpeg import Array, Planes
 
 # Bit-exact: the same bytes from every kind of processor. Bilinear (antialiased where it makes smaller) is what PyAV
 # and FFmpeg's API do by default; bicubic costs the same, but its sharper edges cost 5 % more bytes and, after
 # JPEG's 4:2:0, nearly 1 dB.
-_SCALING = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+_SCALING = (
+    0x2 | 0x40000 | 0x80000
+)  # SWS_BILINEAR, SWS_ACCURATE_RND, SWS_BITEXACT: not all named in every PyAV
 
-# FFmpeg's AVColorSpace -> the matrix for swscale. All others, "unspecified" included, mean BT.601, as swscale has it.
-_MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
-_FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
+# Numbers of FFmpeg, of which PyAV names some, depending on its version: AVColorSpace -> swscale's matrix (SWS_CS_...).
+# All others, "unspecified" included, mean BT.601, as swscale has it.
+_BT601 = 5
+_MATRICES = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}  # BT.709, FCC, SMPTE 240M, BT.2020
+_LIMITED_RANGE, _FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 
 # Chroma that is off by less than this, in chroma pixels, stays as it is.
 _NEAR_ENOUGH = 0.05
@@ -74,10 +72,10 @@ class Resizer:
             frame,
             *self._scaled,
             format="yuvj420p",
-            src_colorspace=_MATRICES.get(frame.colorspace, Colorspace.ITU601),
-            dst_colorspace=Colorspace.ITU601,
-            src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
+            src_colorspace=_MATRICES.get(frame.colorspace, _BT601),
+            dst_colorspace=_BT601,
+            src_color_range=_FULL_RANGE if full else _LIMITED_RANGE,
+            dst_color_range=_FULL_RANGE,
             interpolation=_SCALING,
             threads=1,
         )
