@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 export PYTHONUNBUFFERED := 1
+# One thread a process: two training processes share the cores, and results do not depend on their number.
+export OMP_NUM_THREADS := 1
 
 .PHONY: demo test lint format setup clean
 
