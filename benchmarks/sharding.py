@@ -39,6 +39,7 @@ from sharding.resize import Resizer
 from sharding.settings import Settings
 
 VIDEOS = 12
+SCALING_VIDEOS = 150
 QUALITIES = (75, 80, 85, 90, 95)
 V2_VIDEOS = 168_913 + 24_777 + 27_157
 V2_FRAMES = 48  # 4 s at 12 frames/s
@@ -73,8 +74,11 @@ def main() -> None:
         first = folder / Path(videos.SOURCES[0]).stem
         memory(folder, first)
         if not args.skip_scaling:
-            scaling(folder, first, args.turns)
-        projection(rate, quality(sorted(folder.glob("*/[0-3].webm"))))
+            scaling(folder, first, 3)
+        projection(
+            rate,
+            quality([folder / Path(film).stem / f"{i}.webm" for film in videos.SOURCES for i in range(4)]),
+        )
 
 
 def make(folder: Path, film: str) -> None:
@@ -242,17 +246,22 @@ def write_long(path: Path, frames: list[NDArray[np.uint8]], count: int) -> None:
 def scaling(folder: Path, film: Path, turns: int) -> None:
     """Whole builds by the command's driver with one and with two workers, in elapsed time."""
     times: dict[int, list[float]] = {1: [], 2: []}
+    rows = [f"{i % VIDEOS}.webm,a,{i}" for i in range(SCALING_VIDEOS)]
+    table = folder / "scaling.csv"
+    table.write_text("\n".join(["path,label,id", *rows]) + "\n")
+    load = os.getloadavg()[0]
     for turn in range(turns):
         for workers, own in times.items():
             out = folder / f"scaling-{turn}-{workers}"
-            settings = Settings(samples_per_shard=1)
-            request = build.Request("csv", film / "videos.csv", film, str(out), settings, workers=workers)
+            settings = Settings(samples_per_shard=5)
+            request = build.Request("csv", table, film, str(out), settings, workers=workers)
             own.append(build.build(request).seconds)
-    print(f"## One and two workers, {VIDEOS} videos in as many shards, elapsed time, {turns} turns\n")
-    print(f"load of the machine before: {os.getloadavg()[0]:.1f}; start of the workers included\n")
     print(
-        "| workers | seconds, median | least | times one worker: median (best) |\n| ---: | ---: | ---: | ---: |"
+        f"## One and two workers, {SCALING_VIDEOS} videos in {SCALING_VIDEOS // 5} shards, elapsed, {turns} turns\n"
     )
+    print(f"Load average before: {load:.1f} on {os.cpu_count()} cores. The workers' start is included.\n")
+    print("| workers | seconds, median | least | times one worker: median (best) |")
+    print("| ---: | ---: | ---: | ---: |")
     for workers, own in times.items():
         gain = [a / b for a, b in zip(times[1], own, strict=True)]
         median = statistics.median(own)

@@ -5,8 +5,12 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sharding.errors import one_line_errors
+
+if TYPE_CHECKING:
+    from sharding.settings import Settings
 
 _SPLITS = ("train", "validation", "test")
 
@@ -34,7 +38,6 @@ def _interrupt(*_: object) -> None:
 def _build(args: argparse.Namespace) -> int:
     from sharding import budget, tasks
     from sharding.build import Request, build
-    from sharding.settings import Settings
 
     max_failures = budget.parse(args.max_failures)
     request = Request(
@@ -42,16 +45,7 @@ def _build(args: argparse.Namespace) -> int:
         annotations=args.annotations,
         videos=args.videos,
         out=args.out,
-        settings=Settings(
-            short_side=args.short_side,
-            enlarge=not args.no_enlarge,
-            quality=args.quality,
-            fps=args.fps,
-            max_frames=args.max_frames,
-            samples_per_shard=args.samples_per_shard,
-            seed=args.seed,
-            follow_links=args.follow_links,
-        ),
+        settings=_settings(args),
         splits=args.split,
         classes=args.classes,
         workers=args.workers,
@@ -68,6 +62,38 @@ def _build(args: argparse.Namespace) -> int:
     else:
         max_failures.check(summary.manifests)
     return 0
+
+
+def _estimate(args: argparse.Namespace) -> int:
+    from sharding.build import Request
+    from sharding.estimate import estimate
+
+    request = Request(
+        dataset=args.dataset,
+        annotations=args.annotations,
+        videos=args.videos,
+        out="",
+        settings=_settings(args),
+        splits=args.split,
+        classes=args.classes,
+    )
+    print(*estimate(request, args.videos_sampled).lines(args.cores, args.clips_per_second), sep="\n")
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> "Settings":
+    from sharding.settings import Settings
+
+    return Settings(
+        short_side=args.short_side,
+        enlarge=not args.no_enlarge,
+        quality=args.quality,
+        fps=args.fps,
+        max_frames=args.max_frames,
+        samples_per_shard=args.samples_per_shard,
+        seed=args.seed,
+        follow_links=args.follow_links,
+    )
 
 
 def _finalize(args: argparse.Namespace) -> int:
@@ -121,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_build(commands.add_parser("build", help="decode videos once and pack them into shards"))
+    _add_estimate(commands.add_parser("estimate", help="predict size, time and bandwidth before a build"))
 
     finalize = commands.add_parser("finalize", help="write the manifests of shards that several tasks built")
     finalize.add_argument("url", metavar="URL", help="the --out of the build")
@@ -146,7 +173,75 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         "Decode every video once, resize it and pack it into shards. An interrupted build goes on where it "
         "stopped; any number of workers and tasks gives the same bytes."
     )
-    source = build.add_argument_group("what")
+    _add_what(build, "build").add_argument(
+        "--out", required=True, metavar="URL", help="where the shards go, one folder a split"
+    )
+    _add_settings(build)
+
+    run = build.add_argument_group("how")
+    _add_workers(run)
+    run.add_argument(
+        "--task-index",
+        type=int,
+        metavar="I",
+        help="build only the shards of task I, 0 to N - 1 (default: SLURM's)",
+    )
+    run.add_argument(
+        "--task-count",
+        type=int,
+        metavar="N",
+        help="tasks in all; finalize ends the build (default: SLURM's, or 1)",
+    )
+    run.add_argument(
+        "--repair",
+        action="store_true",
+        help="check the shards that are there and build the damaged ones again",
+    )
+    run.add_argument(
+        "--video-limit",
+        type=_more_than_0,
+        default=600.0,
+        metavar="SECONDS",
+        help="a video that takes longer is recorded as a failure (default: 600)",
+    )
+    _add_max_failures(run)
+    build.set_defaults(run=_build)
+
+
+def _add_estimate(estimate: argparse.ArgumentParser) -> None:
+    estimate.description = (
+        "Decode and encode a random sample of the videos as build would, and predict the size of the shards, the "
+        "time of the build and the bandwidth that training needs. Nothing is written."
+    )
+    _add_what(estimate, "look at")
+    _add_settings(estimate)
+    run = estimate.add_argument_group("how")
+    run.add_argument(
+        "--videos-sampled",
+        type=_positive,
+        default=64,
+        metavar="N",
+        help="videos to try of each split (default: 64)",
+    )
+    run.add_argument(
+        "--cores",
+        type=_positive,
+        default=_processors(),
+        metavar="N",
+        help="processors to predict the build's time for (default: those this process may use)",
+    )
+    run.add_argument(
+        "--clips-per-second",
+        type=_more_than_0,
+        default=100.0,
+        metavar="R",
+        help="training speed to predict the bandwidth for (default: 100)",
+    )
+    estimate.set_defaults(run=_estimate)
+
+
+def _add_what(command: argparse.ArgumentParser, verb: str) -> argparse._ArgumentGroup:
+    source = command.add_argument_group("what")
     source.add_argument(
         "--dataset", choices=("sthv1", "sthv2", "csv"), required=True, help="the kind of annotations"
     )
@@ -164,16 +259,18 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the videos, or of folders of JPEGs",
     )
-    source.add_argument("--out", required=True, metavar="URL", help="where the shards go, one folder a split")
-    _add_split(source, "build")
+    _add_split(source, verb)
     source.add_argument(
         "--classes",
         type=Path,
         metavar="FILE",
         help="csv only: class names, one a line (default: from the csv)",
     )
+    return source
 
-    picture = build.add_argument_group("settings (recorded in the manifest)")
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    picture = command.add_argument_group("settings (recorded in the manifest)")
     picture.add_argument(
         "--short-side",
         type=_pixels,
@@ -199,35 +296,6 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         "--follow-links", action="store_true", help="take videos that are links out of the video folder"
     )
 
-    run = build.add_argument_group("how")
-    _add_workers(run)
-    run.add_argument(
-        "--task-index",
-        type=int,
-        metavar="I",
-        help="build only the shards of task I, 0 to N - 1 (default: SLURM's)",
-    )
-    run.add_argument(
-        "--task-count",
-        type=int,
-        metavar="N",
-        help="tasks in all; finalize ends the build (default: SLURM's, or 1)",
-    )
-    run.add_argument(
-        "--repair",
-        action="store_true",
-        help="check the shards that are there and build the damaged ones again",
-    )
-    run.add_argument(
-        "--video-limit",
-        type=_seconds,
-        default=600.0,
-        metavar="SECONDS",
-        help="a video that takes longer is recorded as a failure (default: 600)",
-    )
-    _add_max_failures(run)
-    build.set_defaults(run=_build)
-
 
 def _add_split(command: argparse._ActionsContainer, verb: str) -> None:
     command.add_argument(
@@ -239,10 +307,14 @@ def _add_workers(command: argparse._ActionsContainer) -> None:
     command.add_argument(
         "--workers",
         type=_positive,
-        default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        default=_processors(),
         metavar="N",
         help="processes (default: the processors this one may use)",
     )
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _add_max_failures(command: argparse._ActionsContainer) -> None:
@@ -258,7 +330,7 @@ def _pixels(text: str) -> int | None:
     return None if text == "source" else int(text)
 
 
-def _seconds(text: str) -> float:
+def _more_than_0(text: str) -> float:
     value = float(text)
     if not value > 0:
         raise argparse.ArgumentTypeError("must be more than 0")
