@@ -7,6 +7,7 @@ import dataclasses
 import heapq
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -121,7 +122,7 @@ class Estimate:
         lines = [
             *_table(self),
             "",
-            f"build     {self.build_s(cores).text(units.duration)} on {cores} cores like this machine's",
+            f"build     {self.build_s(cores).text(units.duration)} on {cores} core{'s' * (cores > 1)} like these",
             f"          one process here took {each} of CPU a video ({clock} by the clock); uploading is not in it",
             f"training  {needed.text(units.size)} a second from storage at {clips_per_s:g} clips/s",
             f"          each clip reads its whole sample of {split}",
@@ -155,7 +156,10 @@ def estimate(request: Request, sampled: int) -> Estimate:
 
 
 def measure(probe: Probe, report: pool.Report) -> Measure:
-    """Make one sample as the build does, in a worker, and throw it away."""
+    """Make one sample as the build does, in a worker, and throw it away.
+
+    Raises `UserError` where there is no room for it.
+    """
     memory.keep_freed_blocks()
     report(probe.video.key)
     cpu, clock = time.process_time(), time.perf_counter()
@@ -164,6 +168,11 @@ def measure(probe: Probe, report: pool.Report) -> Measure:
         size = _encoded_bytes(probe) if reason is None else 0
     except Unusable as unusable:
         reason = str(unusable)
+    except OSError as error:
+        raise UserError(
+            f"{probe.video.path}: cannot be measured: {error.strerror} "
+            f"(long videos need room in {tempfile.gettempdir()})"
+        ) from error
     cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
     report(None)
     return Measure(probe.video.key, size, cpu, clock, reason)

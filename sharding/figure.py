@@ -18,8 +18,11 @@ class Figure:
         return Figure(self.value * factor, self.error * factor)
 
     def text(self, unit: Callable[[float], str]) -> str:
-        """`value ± error`, both in words of `unit`."""
-        return f"{unit(self.value)} ± {unit(self.error)}"
+        """The value in words of `unit`, and its error as a share: `60.1 GB ± 3.2 %`."""
+        if self.error == 0:
+            return unit(self.value)
+        share = "?" if math.isnan(self.error) else f"{100 * self.error / self.value:.1f} %"
+        return f"{unit(self.value)} ± {share}"
 
 
 def mean(values: Sequence[float], population: int) -> Figure:
