@@ -176,7 +176,7 @@ def _client_of(process: int) -> BlobServiceClient:
 
 def _identity(account: str) -> Any:
     try:
-        from azure.identity import DefaultAzureCredential  # type: ignore[import-untyped]
+        from azure.identity import DefaultAzureCredential
     except ModuleNotFoundError as error:
         raise UserError(
             f"azure://: no key for account {account}; set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, "

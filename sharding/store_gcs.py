@@ -17,8 +17,8 @@ import google_crc32c
 import requests.exceptions
 import smart_open.gcs
 from google.cloud import storage
-from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # type: ignore[import-untyped]
-from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from sharding import patience
 from sharding.ranged import Opened, RangedReader, Replaced
