@@ -7,7 +7,7 @@ from pathlib import Path
 def torchrun(config: str, overrides: list[str], processes: str) -> list[str]:
     """The command that trains with `processes` processes ("gpu": one for each GPU) on this machine alone."""
     return [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
+        *(sys.executable, "-m", "pipeline.agent", "--standalone", f"--nproc-per-node={processes}"),
         *("-m", "pipeline.train", "--config", config, *overrides),
     ]
 

@@ -1,6 +1,7 @@
 """The process group: who this process is, and the few exchanges that training needs."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,10 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from sharding.errors import UserError
+
+_AFTER_MAIN_S = 2.0
 
 T = TypeVar("T")
 
@@ -71,5 +76,10 @@ def joined(timeout_s: float) -> Iterator[World]:
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
+    except UserError:
+        if dist.get_rank() > 0:
+            # Most mistakes are met by all processes. The main one says it, and torchrun ends the others meanwhile.
+            time.sleep(_AFTER_MAIN_S)
+        raise
     finally:
         dist.destroy_process_group()

@@ -1,8 +1,6 @@
 """Training on several processes: the same as on one, and the same after a kill as without it."""
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -115,20 +113,6 @@ def test_a_run_killed_on_two_processes_goes_on_with_one(
     killed(training(2, root, folder, "run.checkpoint_steps=4"), folder, tmp_path / "log", at_step=5)
     run(training(1, root, folder))
     assert audit.keys_by_step(str(folder)) == audit.keys_by_step(str(uninterrupted))
-
-
-@pytest.mark.world(2)
-def test_a_killed_rank_ends_the_run(root: str, tmp_path: Path) -> None:
-    folder, log = tmp_path / "run", tmp_path / "log"
-    with started(training(2, root, folder, "optim.epochs=50"), log) as process:
-        wait_until(lambda: len(losses(folder)) >= 2, 120, process, log)
-        rank = next(pid for pid in descendants(process.pid) if b"pipeline.train" in cmdline(pid))
-        os.kill(rank, signal.SIGKILL)
-        assert process.wait(timeout=60) != 0
-
-
-def cmdline(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 @pytest.mark.world(3)

@@ -37,7 +37,7 @@ def stub(folder: Path, name: str, text: str) -> None:
 
 def test_local_becomes_torchrun_with_the_configuration(config: Path, started: list[list[str]]) -> None:
     cli.main(["local", "--nproc", "2", "--config", str(config), "optim.epochs=3", "data.workers=0"])
-    expected = f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node=2 "
+    expected = f"{sys.executable} -m pipeline.agent --standalone --nproc-per-node=2 "
     expected += f"-m pipeline.train --config {config} optim.epochs=3 data.workers=0"
     assert started == [expected.split()]
 

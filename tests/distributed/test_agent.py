@@ -1,0 +1,45 @@
+"""How a run that cannot go on ends: one line, and the right exit status."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import shards
+from tests.distributed.test_training import losses, training
+from tests.processes import ROOT, descendants, environment, started, wait_until
+
+
+def with_agent(command: list[str]) -> list[str]:
+    return ["pipeline.agent" if word == "torch.distributed.run" else word for word in command]
+
+
+@pytest.mark.world(2)
+def test_a_mistake_that_all_processes_meet_is_told_once(tmp_path: Path) -> None:
+    command = with_agent(training(2, "/nowhere", tmp_path / "run"))
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: /nowhere/train/manifest.json: no such manifest")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.world(2)
+def test_a_killed_rank_ends_the_run_and_is_named(tmp_path: Path) -> None:
+    shards.make(tmp_path, [20])
+    shards.make(tmp_path, [4], split="validation")
+    folder, log = tmp_path / "run", tmp_path / "log"
+    with started(with_agent(training(2, str(tmp_path), folder, "optim.epochs=500")), log) as process:
+        wait_until(lambda: len(losses(folder)) >= 2, 120, process, log)
+        ranks = [pid for pid in descendants(process.pid) if b"pipeline.train" in cmdline(pid)]
+        os.kill(ranks[1], signal.SIGKILL)
+        assert process.wait(timeout=60) == 128 + signal.SIGKILL
+        assert f"(process {ranks[1]}) ended by SIGKILL; the others were stopped" in log.read_text()
+        assert not [pid for pid in descendants(process.pid) if pid in ranks]
+
+
+def cmdline(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
