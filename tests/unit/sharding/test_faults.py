@@ -1,6 +1,7 @@
-"""Whole builds on a full disk and in a bucket."""
+"""Whole builds on a full disk, in a bucket, and in a bucket that fails now and then."""
 
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from sharding.settings import Settings
 from sharding.shard import load_sidecar, unpack
 from sharding.tasks import Part
 from sharding.verify import verify
+from tests.faults import Fault, Request, fault_proxy
+from tests.stores import fresh_clients
 from tests.unit.sharding.videos import tree, write_set
 
 SETTINGS = Settings(short_side=32, samples_per_shard=3)
@@ -89,3 +92,36 @@ def test_a_bucket_gets_the_same_bytes_and_resumes(tmp_path: Path, s3: str) -> No
     assert sorted(verify(url, 1).problems) == ["shard-000000.tar", "shard-000002.tar"]
     assert build.build(request(folder, s3, repair=True)).built == 2
     assert {name: storage.read_bytes(storage.join(url, name)) for name in storage.list_names(url)} == local
+
+
+@pytest.mark.store
+def test_a_build_into_a_faulty_store_gives_the_same_bytes(
+    tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+    write_set(folder, train=7, validation=1, test=0)
+    build.build(request(folder, str(tmp_path / "local")))
+    chance = random.Random(0)
+    met: list[Fault] = []
+
+    def fault(_: Request) -> Fault | None:
+        draw = chance.random()
+        if draw < 0.3:
+            met.append(Fault(status=503))
+        elif draw < 0.4:
+            met.append(Fault(reset_upload=2_000))
+        else:
+            return None
+        return met[-1]
+
+    port = int(os.environ["AWS_ENDPOINT_URL_S3"].rpartition(":")[2])
+    with fault_proxy(port, fault) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        with fresh_clients():
+            build.build(request(folder, s3, workers=2))
+    assert len(met) >= 3
+    url = storage.join(s3, "train")
+    with fresh_clients():
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
+        stored = {name: storage.read_bytes(storage.join(url, name)) for name in storage.list_names(url)}
+    assert stored == tree(tmp_path / "local" / "train")
