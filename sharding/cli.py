@@ -122,6 +122,26 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
+def _inspect(args: argparse.Namespace) -> int:
+    from sharding import manifest, page, storage, units
+    from sharding.inspect import look
+
+    is_split = args.url.endswith(".json") or storage.exists(storage.join(args.url, manifest.NAME))
+    urls = [args.url]
+    if not is_split:
+        urls = [storage.join(args.url, split) for split in args.split or _present(args.url)]
+    splits = look(urls, args.samples, args.every, args.seed)
+    html = page.render(args.url, splits).encode()
+    storage.write_bytes(args.out, html)
+    for split in splits:
+        print(*split.lines(), sep="\n")
+    print(f"{args.out}: {units.size(len(html))}, open it in a browser")
+    if any(split.damaged for split in splits):
+        print(f"damaged samples: blvnet-shard verify {args.url} checks all of them")
+        return 1
+    return 0
+
+
 def _demo(args: argparse.Namespace) -> int:
     from sharding import demo
 
@@ -160,6 +180,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_split(verify, "check")
     _add_workers(verify)
     verify.set_defaults(run=_verify)
+
+    _add_inspect(commands.add_parser("inspect", help="look at shards: an HTML page of numbers and pictures"))
 
     demo = commands.add_parser("demo", help="render a small labelled video set to try things with")
     demo.add_argument("folder", metavar="DIR", help="where to write it")
@@ -238,6 +260,29 @@ def _add_estimate(estimate: argparse.ArgumentParser) -> None:
         help="training speed to predict the bandwidth for (default: 100)",
     )
     estimate.set_defaults(run=_estimate)
+
+
+def _add_inspect(inspect: argparse.ArgumentParser) -> None:
+    inspect.description = (
+        "Write one HTML page about a shard set: counts, settings, histograms, failures, and pictures of random "
+        "samples with their labels. Of the shards only those samples are read."
+    )
+    inspect.add_argument("url", metavar="URL", help="the --out of the build, or one split's folder in it")
+    _add_split(inspect, "look at")
+    inspect.add_argument(
+        "--out", default="inspect.html", metavar="PAGE", help="the page (default: inspect.html)"
+    )
+    inspect.add_argument(
+        "--samples", type=_positive, default=12, metavar="N", help="samples shown of each split (default: 12)"
+    )
+    inspect.add_argument(
+        "--every",
+        type=_positive,
+        metavar="K",
+        help="show every K-th frame of a sample (default: some ten, evenly)",
+    )
+    inspect.add_argument("--seed", type=int, default=0, help="decides which samples are shown (default: 0)")
+    inspect.set_defaults(run=_inspect)
 
 
 def _add_what(command: argparse.ArgumentParser, verb: str) -> argparse._ArgumentGroup:
