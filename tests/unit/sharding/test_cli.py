@@ -99,7 +99,7 @@ def test_finalize_and_verify_of_an_empty_folder_say_what_is_missing(
         assert "no train, validation or test in it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "build", "verify", "finalize", "demo"])
+@pytest.mark.parametrize("command", ["", "build", "estimate", "finalize", "verify", "inspect", "demo"])
 def test_help_loads_nothing_heavy(command: str) -> None:
     program = (
         "import sys; from sharding.cli import main\n"
