@@ -61,20 +61,22 @@ def read(tar_url: str, row: SampleRow, every: int | None, height: int) -> Sheet:
             raise ValueError("its CRC-32 differs")
         about, blob = shard.unpack(span)
         which = frames(about["frames"], every)
-        small = _smaller(mjpeg.decode(blob, about["offsets"], which), height)
-        _, rows, columns, _ = small.shape
-        jpegs = [mjpeg.encode_rgb(frame, _QUALITY) for frame in small]
-        pictures = [Picture(n, columns, rows, jpeg) for n, jpeg in zip(which, jpegs, strict=True)]
+        pictures = [_picture(blob, about["offsets"], frame, height) for frame in which]
     except (UserError, ValueError, KeyError, TypeError) as error:
         return Sheet(row, problem=str(error))
     return Sheet(row, about, pictures)
 
 
-def _smaller(pictures: Array, height: int) -> Array:
-    """uint8 (n, H, W, 3) divided by a whole number, so that H is at most `height`: the means of square blocks."""
-    n, rows, columns, channels = pictures.shape
+def _picture(blob: memoryview, offsets: list[int], frame: int, height: int) -> Picture:
+    small = _smaller(mjpeg.decode(blob, offsets, [frame])[0], height)
+    return Picture(frame, small.shape[1], small.shape[0], mjpeg.encode_rgb(small, _QUALITY))
+
+
+def _smaller(frame: Array, height: int) -> Array:
+    """uint8 (H, W, 3) divided by a whole number, so that H is at most `height`: the means of square blocks."""
+    rows, columns, channels = frame.shape
     block = min(math.ceil(rows / height), columns)
-    cut = pictures[:, : rows // block * block, : columns // block * block]
-    blocks = cut.reshape(n, rows // block, block, columns // block, block, channels)
-    means: Array = (blocks.mean(axis=(2, 4), dtype="float32") + 0.5).astype("uint8")
+    cut = frame[: rows // block * block, : columns // block * block]
+    blocks = cut.reshape(rows // block, block, columns // block, block, channels)
+    means: Array = (blocks.mean(axis=(1, 3), dtype="float32") + 0.5).astype("uint8")
     return means

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 520, 170  # of the drawing, in its own pixels
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 24, 10, 24
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 24, 10, 24
 _WIDEST_BAR = 40
 _LABELS = 8
 

@@ -12,7 +12,7 @@ from sharding.contact import Sheet
 from sharding.manifest import Manifest
 from sharding.shard import SampleRow
 
-_REQUESTS = 16  # at the same time: a bucket answers each in tens of milliseconds
+_READERS = 4  # samples read at the same time: each is held in memory whole
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Split:
         return said
 
 
-def spread(values: list[int], unit: Callable[[float], str] = str) -> str:
+def spread(values: list[int], unit: Callable[[float], str] = "{:,}".format) -> str:
     """`least to most, median m`."""
     low, high = unit(min(values)), unit(max(values))
     return low if low == high else f"{low} to {high}, median {unit(statistics.median_low(values))}"
@@ -93,7 +93,7 @@ def look(urls: list[str], samples: int, every: int | None = None, seed: int = 0)
     def read(place: tuple[str, SampleRow]) -> Sheet:
         return contact.read(*place, every, height)
 
-    with ThreadPoolExecutor(_REQUESTS) as threads:
+    with ThreadPoolExecutor(_READERS) as threads:
         return [
             Split(made, [row for _, row in rows], list(threads.map(read, some)))
             for made, rows, some in zip(mades, placed, chosen, strict=True)

@@ -34,12 +34,13 @@ svg rect { fill: #3b6ea5; } svg line { stroke: #8c959f; } svg text { font-size: 
 .row.many { flex-wrap: wrap; }
 figure { margin: 0; min-width: 48px; }
 .many figure { flex: none; }
+.many img { height: 88px; width: auto; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption { font-size: 11px; color: #57606a; }
-.classes { list-style: none; margin: 0; padding: 0; columns: 30rem; column-gap: 3rem; }
-.classes li { display: grid; grid-template-columns: 2.2rem minmax(0, 1fr) 8rem 4rem; gap: .6rem; break-inside: avoid;
+.classes { list-style: none; margin: 0; padding: 0; columns: 34rem; column-gap: 3rem; }
+.classes li { display: grid; grid-template-columns: 2rem minmax(0, 1fr) 7rem 3.6rem; gap: .5rem; break-inside: avoid;
   border-bottom: 1px solid #e1e4e8; padding: .1rem 0; align-items: center; }
-.bar { background: #3b6ea5; height: .65rem; }
+.bar { display: block; background: #3b6ea5; height: .65rem; }
 """.strip()
 
 
@@ -155,7 +156,7 @@ def _classes(split: Split) -> str:
     most = split.classes[0][1]
     items = [
         f'<li><span class="n quiet">{index}</span><span>{escape(split.made.classes[index])}</span>'
-        f'<span><div class="bar" style="width:{100 * count / most:.1f}%"></div></span>'
+        f'<span><span class="bar" style="width:{100 * count / most:.1f}%"></span></span>'
         f'<span class="n{"" if count else " bad"}">{count:,}</span></li>'
         for index, count in split.classes
     ]

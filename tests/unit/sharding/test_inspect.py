@@ -137,7 +137,16 @@ def test_the_same_seed_shows_the_same_samples(tmp_path: Path) -> None:
 
 def test_a_spread_in_words() -> None:
     assert spread([5, 5]) == "5"
-    assert spread([9, 1, 2]) == "1 to 9, median 2"
+    assert spread([9, 1, 2000]) == "1 to 2,000, median 9"
+
+
+def test_a_split_without_any_usable_video_has_its_failures(tmp_path: Path) -> None:
+    annotations, videos = write_set(tmp_path, train=1, validation=1, test=0)
+    (videos / "1.webm").write_bytes(b"")
+    (made, _) = build.build(Request("sthv2", annotations, videos, str(tmp_path / "out"))).manifests
+    (split,) = look([made.root], 3)
+    assert split.lines() == [f"{made.root}: 0 videos, 0.0 MB, 1 shards, 1 failures"]
+    assert "1 of 1 videos" in Parsed(page.render("x", [split])).text
 
 
 def test_the_command_writes_the_page_and_a_summary(
@@ -205,8 +214,8 @@ def hostile_set(folder: Path) -> Path:
     with listed.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("path", "label", "id"))
-        rows.writerow(("a.webm", HOSTILE, "<img src=x onerror=alert(1)>"))
-        rows.writerow(("b.webm", HOSTILE, '"><svg onload=alert(1)>'))
+        rows.writerow(("a.webm", HOSTILE, "<img src=x onerror=stop()>"))
+        rows.writerow(("b.webm", HOSTILE, '"><svg onload=stop()>'))
     out = folder / "<b>out & about"
     build.build(Request("csv", listed, videos, str(out), Settings(short_side=32)))
     return out
@@ -218,7 +227,7 @@ def test_names_that_are_html_stay_text(tmp_path: Path) -> None:
     parsed = Parsed(text)
     assert "<script" not in text and "<b>out" not in text
     assert parsed.text.count(HOSTILE) == 2
-    for said in ("<img src=x onerror=alert(1)>", '"><svg onload=alert(1)>', "<b>out & about"):
+    for said in ("<img src=x onerror=stop()>", '"><svg onload=stop()>', "<b>out & about"):
         assert said in parsed.text
     assert [image["alt"] for image in parsed.named("img")] == [f"frame {n}" for n in range(4)]
     assert len(parsed.named("svg")) == 2
@@ -251,15 +260,14 @@ def chromium(folder: Path, *options: str) -> str:
         "--disable-gpu",
         f"--user-data-dir={folder / 'profile'}",
     ]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*words, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        out, error = process.communicate(timeout=120)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    ) as process:
+        try:
+            out, error = process.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, error
     return out
 
