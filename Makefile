@@ -8,6 +8,7 @@ export OMP_NUM_THREADS := 1
 
 .PHONY: demo test lint format setup clean
 
+demo: export CUDA_VISIBLE_DEVICES :=
 demo: .venv/installed
 	$(BIN)/blvnet-shard demo $(DEMO)/videos
 	$(BIN)/blvnet-shard build --dataset sthv2 --annotations $(DEMO)/videos --videos $(DEMO)/videos/20bn-something-something-v2 --out $(DEMO)/shards --workers 2

@@ -34,9 +34,9 @@ class AuditLog:
             {"step": done, "epoch": batch.epoch, "numbers": batch.numbers, "keys": batch.keys}
         )
 
-    def close(self) -> None:
-        """Flush."""
-        self._journal.close()
+    def flush(self) -> None:
+        """Nothing is held back after this."""
+        self._journal.flush()
 
 
 def keys_by_step(folder: str) -> dict[int, list[str]]:

@@ -21,93 +21,105 @@ State = dict[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of one run; only the main process writes."""
+    """The checkpoints of one run; only the main process writes and chooses."""
 
     def __init__(self, run_folder: str, keep: int) -> None:
         self._folder = storage.join(run_folder, "checkpoints")
         self._keep = keep
 
-    def save(self, step: int, state: State) -> None:
-        """Write `state`, name it as the newest, and remove what is no longer kept."""
+    def save(self, step: int, state: State, top1: float | None = None) -> None:
+        """Write `state`, name it as the newest, and remove what is no longer kept.
+
+        `top1`, where the model was just evaluated: its validation accuracy; the highest one is the best.
+        """
         content = _to_bytes(state)
-        name = f"step-{step:08d}.pt"
-        storage.write_bytes(storage.join(self._folder, name), content)
-        entry = {"name": name, "step": step, "sha256": hashlib.sha256(content).hexdigest()}
-        entries = [entry, *(old for old in self._entries() if old["step"] < step)]
-        latest = {**entry, "kept": entries[: self._keep]}
-        storage.write_bytes(storage.join(self._folder, "latest.json"), _to_json(latest))
-        best = self._best()
-        for old in entries[self._keep :]:
-            if old["name"] != best.get("name"):
-                storage.remove(storage.join(self._folder, old["name"]))
+        entry = {"name": f"step-{step:08d}.pt", "step": step, "sha256": hashlib.sha256(content).hexdigest()}
+        storage.write_bytes(self._url(str(entry["name"])), content)
+        best = _read_json(self._url("best.json"))
+        if top1 is not None and top1 > best.get("top1", -1.0):
+            best = {**entry, "top1": top1}
+            storage.write_bytes(self._url("best.json"), _to_json(best))
+        kept = [entry, *(old for old in self._entries() if old["step"] < step)][: self._keep]
+        storage.write_bytes(self._url("latest.json"), _to_json({**entry, "kept": kept}))
+        named = {best.get("name"), *(old["name"] for old in kept)}
+        # Also those of steps that a run went back behind, or that a kill left unnamed.
+        for name in storage.list_names(self._folder):
+            if name.endswith(".pt") and name not in named:
+                storage.remove(self._url(name))
 
-    def save_best(self, top1: float) -> None:
-        """Name the newest checkpoint as the best one if its validation accuracy is the highest."""
-        best = self._best()
-        if top1 > best.get("top1", -1.0):
-            (newest, *_) = self._entries()
-            content = _to_json({**newest, "top1": top1})
-            storage.write_bytes(storage.join(self._folder, "best.json"), content)
-            if best and best["name"] not in {entry["name"] for entry in self._entries()}:
-                storage.remove(storage.join(self._folder, best["name"]))
+    def newest(self) -> tuple[str, str] | None:
+        """URL and SHA-256 of the newest checkpoint that is whole, or None for a new run.
 
-    def newest(self) -> State | None:
-        """The newest checkpoint that is complete, or None for a new run.
-
-        A damaged one is skipped with a warning on stderr; `UserError` if every one is damaged.
+        A damaged one is passed over with a warning on stderr; `UserError` if every one is damaged.
         """
         entries = self._entries()
         for entry in entries:
+            url = self._url(entry["name"])
             try:
-                return load(storage.join(self._folder, entry["name"]), entry["sha256"])
-            except UserError as error:
+                load(url, entry["sha256"])
+                return url, entry["sha256"]
+            except DamagedError as error:
                 print(f"warning: {error}; trying the one before", file=sys.stderr, flush=True)
         if entries:
             raise UserError(f"{self._folder}: every checkpoint is damaged; remove the folder to start anew")
         return None
 
-    def _entries(self) -> list[State]:
-        return list(_read_json(storage.join(self._folder, "latest.json")).get("kept", []))
+    def _url(self, name: str) -> str:
+        return storage.join(self._folder, name)
 
-    def _best(self) -> State:
-        return _read_json(storage.join(self._folder, "best.json"))
+    def _entries(self) -> list[State]:
+        return list(_read_json(self._url("latest.json")).get("kept", []))
 
 
 class Due:
-    """Whether a checkpoint is due after a step: so many steps or minutes since the last one."""
+    """Whether a checkpoint is due: so many steps or minutes after the last one."""
 
     def __init__(self, steps: int | None, minutes: float | None) -> None:
         self._steps, self._minutes = steps, minutes
         self._last = time.monotonic()
 
-    def __call__(self, done: int) -> bool:
-        late = self._minutes is not None and time.monotonic() - self._last >= 60 * self._minutes
-        if late:
-            self._last = time.monotonic()
-        return late or (self._steps is not None and done % self._steps == 0)
+    def by_steps(self, done: int) -> bool:
+        """Whether the number of steps done says so; the same on every rank."""
+        return self._steps is not None and done % self._steps == 0
+
+    def by_time(self) -> bool:
+        """Whether this process's clock says so."""
+        return self._minutes is not None and time.monotonic() - self._last >= 60 * self._minutes
+
+    def saved(self) -> None:
+        """A checkpoint was written now."""
+        self._last = time.monotonic()
+
+
+class DamagedError(UserError):
+    """A checkpoint that is missing, cut short or changed."""
 
 
 def load(url: str, sha256: str | None = None) -> State:
     """The state in the checkpoint at `url`, on the CPU; no code in it is run.
 
-    A run folder, or its `latest.json` or `best.json`, stands for the checkpoint that it names. Raises
-    `UserError` for a file that is missing, cut short, changed, or no checkpoint of this program.
+    A run folder, or its `latest.json` or `best.json`, stands for the checkpoint that it names. Raises `DamagedError`
+    for a file that is missing, cut short, changed, or no checkpoint of this program.
     """
     if not url.endswith((".json", ".pt")):
         url = storage.join(url, "checkpoints", "latest.json")
     if url.endswith(".json"):
-        named = json.loads(storage.read_bytes(url))
+        named = _read_json(url)
+        if not {"name", "sha256"} <= named.keys():
+            raise UserError(f"{url}: names no checkpoint; give a run folder, its best.json or a .pt file")
         url, sha256 = storage.join(url.rpartition("/")[0], named["name"]), named["sha256"]
+    if not storage.exists(url):
+        raise DamagedError(f"{url}: no such checkpoint")
     content = storage.read_bytes(url)
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{url}: damaged checkpoint: its content differs from its recorded SHA-256")
+        raise DamagedError(f"{url}: damaged checkpoint: its content differs from its recorded SHA-256")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
         reason = str(error).split("\n", 1)[0]
-        raise UserError(f"{url}: damaged, or not a checkpoint of this program: {reason}") from None
+        raise DamagedError(f"{url}: damaged, or not a checkpoint of this program: {reason}") from None
     if not isinstance(state, dict) or "config" not in state:
-        raise UserError(f"{url}: not a checkpoint of this program")
+        raise DamagedError(f"{url}: not a checkpoint of this program")
     return state
 
 
@@ -122,4 +134,13 @@ def _to_json(content: State) -> bytes:
 
 
 def _read_json(url: str) -> State:
-    return json.loads(storage.read_bytes(url)) if storage.exists(url) else {}
+    """The JSON object at `url`; empty where there is none."""
+    if not storage.exists(url):
+        return {}
+    try:
+        content = json.loads(storage.read_bytes(url))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{url}: not a JSON object; restore it, or name a .pt file beside it")
+    return content

@@ -26,7 +26,7 @@ class Model(Section):
     depth: Literal[26, 50, 101, 152] = 50
     num_frames: int = Field(16, ge=2, multiple_of=2)
     "Frames of a clip: 16 for the model that the paper calls f8x2."
-    alpha: int = Field(2, ge=1)
+    alpha: Literal[1, 2, 4, 8, 16, 32, 64] = 2
     beta: int = Field(4, ge=1)
     blending_frames: int = Field(3, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
@@ -55,6 +55,14 @@ class Data(Section):
     "A sample moves less than this many places within its lane."
     lanes: int | None = Field(None, ge=1)
     "Sequential readers' lanes; by default ranks x workers at the start. Set a multiple to change size later."
+
+    @model_validator(mode="after")
+    def _crops_fit(self) -> "Data":
+        if self.size > self.short_side:
+            raise ValueError(f"size {self.size} is more than short_side {self.short_side}")
+        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
+            raise ValueError(f"scales {list(self.scales)} must be one or more shares in (0, 1]")
+        return self
 
 
 class Optim(Section):

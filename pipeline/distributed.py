@@ -54,6 +54,11 @@ class World:
             dist.broadcast_object_list(values)
         return values[0]
 
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.ranks > 1:
+            dist.barrier()
+
     def share_buffers(self, model: nn.Module) -> None:
         """Give every rank the main process's buffers (batch-norm statistics)."""
         if self.ranks > 1:
@@ -67,6 +72,11 @@ def joined(timeout_s: float) -> Iterator[World]:
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     device = torch.device("cpu")
     if torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            raise UserError(
+                f"process {local_rank} of this machine has no GPU of its own: there are {torch.cuda.device_count()}; "
+                "start fewer, or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
+            )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
@@ -76,10 +86,10 @@ def joined(timeout_s: float) -> Iterator[World]:
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
+        # Not after an error: with NCCL it could wait for ranks that are in the middle of an exchange.
+        dist.destroy_process_group()
     except UserError:
         if dist.get_rank() > 0:
             # Most mistakes are met by all processes. The main one says it, and torchrun ends the others meanwhile.
             time.sleep(_AFTER_MAIN_S)
         raise
-    finally:
-        dist.destroy_process_group()

@@ -4,6 +4,7 @@ torchrun --nproc-per-node 8 -m pipeline.evaluate --checkpoint RUN --data s3://bu
 """
 
 import argparse
+import copy
 import json
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from pipeline.distributed import World, joined
 from pipeline.learner import build_model
 from pipeline.loader import batches
 from pipeline.normalise import Normaliser
+from pipeline.position import check_model
 from pipeline.precision import Precision
 from pipeline.stream import ClipStream, Passes
 from sharding import manifest, storage
@@ -31,7 +33,7 @@ from sharding.manifest import Manifest
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits of videos, in the split's order: `keys`; `labels` int64 (videos,); `logits` float32 (videos, classes)."""
+    """Logits of videos: `numbers` and `labels` int64 (videos,), `keys`; `logits` float32 (videos, classes)."""
 
     numbers: torch.Tensor
     keys: list[str]
@@ -49,18 +51,21 @@ class Scores:
     videos: int
 
 
-def evaluate(model: nn.Module, split: Manifest, config: Config, world: World) -> Scores | None:
+def evaluate(model: nn.Module, split: Manifest, config: Config, world: World, batch: int) -> Scores | None:
     """The scores of `model` on a labelled split; on the main process only, None on the others.
 
-    Every rank must call it, with the same weights and batch-norm statistics.
+    `batch`: clips at a time, on all ranks together. Every rank must call it, with the same weights and batch-norm
+    statistics.
     """
-    predictions = predict(model, split, config, world)
+    predictions = predict(model, split, config, world, batch)
     return score(predictions) if predictions else None
 
 
-def predict(model: nn.Module, split: Manifest, config: Config, world: World) -> Predictions | None:
+def predict(
+    model: nn.Module, split: Manifest, config: Config, world: World, batch: int
+) -> Predictions | None:
     """The logits of every video of `split`, each exactly once; on the main process only."""
-    parts = world.gather(_predict_part(model, split, config, world))
+    parts = world.gather(_predict_part(model, split, config, world, batch))
     if not world.main:
         return None
     numbers = torch.cat([part.numbers for part in parts])
@@ -93,12 +98,12 @@ def score(predictions: Predictions) -> Scores:
 
 
 @torch.no_grad()
-def _predict_part(model: nn.Module, split: Manifest, config: Config, world: World) -> Predictions:
+def _predict_part(model: nn.Module, split: Manifest, config: Config, world: World, batch: int) -> Predictions:
     """This rank's predictions."""
     model.eval()
     workers = config.data.workers
     order = plan.Order(seed=0, lanes=world.ranks * max(workers, 1), window=1)
-    passes = Passes(config.optim.global_batch, drop_last=False)
+    passes = Passes(batch, drop_last=False)
     stream = ClipStream(split, eval_cutter(config), order, passes, world.rank, world.ranks)
     normalise, precision = Normaliser(world.device), Precision(config.run.precision, world.device)
     numbers, keys = [], []
@@ -108,15 +113,15 @@ def _predict_part(model: nn.Module, split: Manifest, config: Config, world: Worl
     steps = tqdm(
         total=passes.steps(split.samples), desc="evaluating", unit="step", leave=False, disable=not shown
     )
-    for batch in batches(stream, workers, pin=world.device.type == "cuda"):
+    for part in batches(stream, workers, pin=world.device.type == "cuda"):
         steps.update()
-        if not batch.numbers:  # more ranks than videos in the last batch
+        if not part.numbers:  # more ranks than videos in the last batch
             continue
         with precision.autocast():
-            output = model(normalise(batch.clips))
-        numbers += batch.numbers
-        keys += batch.keys
-        labels.append(batch.labels)
+            output = model(normalise(part.clips))
+        numbers += part.numbers
+        keys += part.keys
+        labels.append(part.labels)
         logits.append(output.float().cpu())
     steps.close()
     return Predictions(torch.tensor(numbers, dtype=torch.int64), keys, torch.cat(labels), torch.cat(logits))
@@ -134,19 +139,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--data", required=True, help="folder or URL of the split, such as s3://bucket/sthv2/validation"
     )
+    parser.add_argument("--batch", type=int, default=16, help="clips at a time on each process (default: 16)")
     parser.add_argument("--out", help="folder or URL for scores-SPLIT.json")
     parser.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="changes to the run's configuration"
     )
     args = parser.parse_args(argv)
     state = checkpoint.load(args.checkpoint)
-    settings = configuration.override(state["config"], args.overrides, args.checkpoint)
+    trained = state["config"]
+    settings = configuration.override(copy.deepcopy(trained), args.overrides, args.checkpoint)
+    check_model(trained, settings, args.checkpoint)
     with joined(settings.run.timeout_s) as world:
         split = manifest.load(args.data)
         _check_classes(split, state["classes"], args.checkpoint)
         model = build_model(settings, len(split.classes)).to(world.device)
         model.load_state_dict(state["model"])
-        scores = evaluate(model, split, settings, world)
+        scores = evaluate(model, split, settings, world, args.batch * world.ranks)
         if scores:
             content = json.dumps({"split": split.split, "checkpoint": args.checkpoint, **asdict(scores)})
             print(content, flush=True)

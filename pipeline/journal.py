@@ -34,7 +34,7 @@ class Journal:
         elif time.monotonic() - self._published > PUBLISH_S:
             self._publish()
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Nothing is held back after this."""
         if not self._local:
             self._publish()

@@ -64,8 +64,11 @@ class Learner:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a `state`."""
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._precision.scaler.load_state_dict(state["scaler"])
+        # The momenta alone: what the configuration sets may have changed since.
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
+        if state["scaler"]:  # empty unless the run was in fp16
+            self._precision.scaler.load_state_dict(state["scaler"])
 
     def _train_mode(self) -> None:
         self._parallel.train()

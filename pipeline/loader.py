@@ -1,7 +1,10 @@
 """Loader processes and whole batches: one `Batch` a step for a rank, decoded ahead of time."""
 
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -31,14 +34,34 @@ class Batch:
 def batches(stream: ClipStream, workers: int, pin: bool = False) -> Iterator[Batch]:
     """The batches of `stream`, decoded by `workers` processes (0: in this one), in pinned memory for `pin`.
 
-    Raises the stream's `UserError`; a worker that dies is a RuntimeError that names its process.
+    Raises the stream's `UserError`, or one that names the worker that died.
     """
+    others = multiprocessing.active_children()
     chunks = iter(_data_loader(stream, workers))
-    while parts := list(islice(chunks, max(workers, 1))):
-        for part in parts:
-            if part.error:
-                raise UserError(part.error)
-        yield _assembled(parts, pin)
+    started = [child for child in multiprocessing.active_children() if child not in others]
+    try:
+        while parts := [_sound(part) for part in islice(chunks, max(workers, 1))]:
+            yield _assembled(parts, pin)
+    except (RuntimeError, ConnectionError, EOFError):
+        # What a worker's death looks like depends on what it was doing.
+        for worker in started:
+            if worker.exitcode:
+                raise UserError(
+                    f"loader process {worker.pid} ended with status {worker.exitcode}: killed, perhaps for lack of "
+                    "memory; each holds up to data.window samples of each of its lanes"
+                ) from None
+        raise
+    finally:
+        # The workers that listen end by themselves; one that waits for a silent store would keep this process.
+        del chunks
+        for worker in started:
+            worker.kill()
+
+
+def _sound(part: Chunk) -> Chunk:
+    if part.error:
+        raise UserError(part.error)
+    return part
 
 
 def _data_loader(stream: ClipStream, workers: int) -> DataLoader[Chunk]:
@@ -54,14 +77,27 @@ def _data_loader(stream: ClipStream, workers: int) -> DataLoader[Chunk]:
         num_workers=workers,
         prefetch_factor=PREFETCHED_STEPS,
         multiprocessing_context=context,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=_follow_parent,
     )
 
 
-def _ignore_signals(worker: int) -> None:
-    """Stopping is the training process's decision: Ctrl-C and a job's SIGTERM reach its workers too."""
+def _follow_parent(worker: int) -> None:
+    """Stopping is the training process's decision alone: its signals are not ours, and its death is.
+
+    Ctrl-C and a job's SIGTERM reach the workers too. That the training process is gone shows in its sentinel alone,
+    since the parent, the fork server, lives on as long as a worker does
+    (test_loader.py: test_workers_end_with_the_process_that_started_them).
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def _assembled(parts: list[Chunk], pin: bool) -> Batch:

@@ -47,9 +47,13 @@ class Reporter:
         )
         sys.stdout.flush()
 
+    def flush(self) -> None:
+        """`metrics.jsonl` holds back nothing after this."""
+        self._journal.flush()
+
     def close(self) -> None:
         """Flush and end every output."""
-        self._journal.close()
+        self._journal.flush()
         self._bar.close()
         if self._curves is not None:
             self._curves.close()

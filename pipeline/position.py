@@ -7,6 +7,7 @@ from pipeline import plan
 from pipeline.config import Config
 from sharding.errors import UserError
 from sharding.manifest import Manifest
+from sharding.shard import load_sidecar
 
 
 @dataclass(frozen=True)
@@ -60,30 +61,45 @@ def first(config: Config, train_set: Manifest, ranks: int) -> Position:
     return Position(train_set.sha256, config.run.seed, lanes, config.data.window, batch, steps)
 
 
-def check_model(saved: dict[str, Any], config: Config) -> None:
-    """`UserError` where the network is not the one whose configuration a checkpoint kept."""
+def check_model(saved: dict[str, Any], config: Config, source: str) -> None:
+    """`UserError` where the network is not the one whose configuration the checkpoint in `source` kept."""
     wanted = config.model.model_dump(mode="json")
     for name, value in saved["model"].items():
         if wanted[name] != value:
             raise UserError(
-                f"{config.run.folder}: model.{name} changed since this run began (from {value} to "
-                f"{wanted[name]}); use another run.folder to start anew"
+                f"{source}: model.{name} was {value} when this was trained, and cannot be {wanted[name]}"
             )
 
 
-def resumed(state: dict[str, Any], fresh: Position, folder: str) -> Position:
+def check_splits(train_set: Manifest, validation_set: Manifest) -> None:
+    """`UserError` where the two do not belong together, or one has no labels."""
+    if train_set.classes != validation_set.classes:
+        raise UserError(f"{validation_set.root}: its classes are not those of {train_set.root}")
+    for split in (train_set, validation_set):
+        first = next(i for i, shard in enumerate(split.shards) if shard.samples)
+        row = load_sidecar(split.sidecar_url(first)).samples[0]
+        if row.label is None:
+            raise UserError(
+                f"{split.root}: sample {row.key} has no label; train and validate on labelled splits"
+            )
+
+
+def resumed(state: dict[str, Any], fresh: Position, folder: str, lanes_given: bool) -> Position:
     """The position kept in checkpoint `state`; `UserError` where the run would go on in another order.
 
-    Only the lanes come from the checkpoint alone: by default they follow from the number of ranks, which may
-    change from start to start.
+    Lanes that the configuration does not give come from the checkpoint: by default they follow from the number of
+    ranks, which may change from start to start.
     """
     kept = Position(**{field.name: state[field.name] for field in fields(Position)})
-    for name, setting in (
+    checked = [
         ("manifest", "the shards under data.root"),
         ("seed", "run.seed"),
         ("window", "data.window"),
         ("global_batch", "optim.global_batch"),
-    ):
+    ]
+    if lanes_given:
+        checked.append(("lanes", "data.lanes"))
+    for name, setting in checked:
         if getattr(kept, name) != getattr(fresh, name):
             raise UserError(
                 f"{folder}: {setting} changed since this run began (from {getattr(kept, name)} to "

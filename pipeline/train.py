@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
+from pipeline import audit, position
 from pipeline import config as configuration
-from pipeline import position
 from pipeline.audit import AuditLog
-from pipeline.checkpoint import Checkpoints, Due
+from pipeline.checkpoint import Checkpoints, Due, load
 from pipeline.clips import train_cutter
 from pipeline.config import Config
 from pipeline.distributed import World, joined
@@ -41,6 +41,7 @@ def train(config: Config, world: World) -> None:
     optim, run = config.optim, config.run
     train_set = manifest.load(storage.join(config.data.root, config.data.train))
     validation_set = manifest.load(storage.join(config.data.root, config.data.validation))
+    position.check_splits(train_set, validation_set)
     checkpoints = Checkpoints(run.folder, run.keep)
     learner, at = _ready(config, train_set, checkpoints, world)
     steps = at.steps_in_epoch
@@ -54,48 +55,59 @@ def train(config: Config, world: World) -> None:
         meter.add(loss, correct, len(batch.numbers))
         at = at.after(at.done + 1)
         epoch_ends = at.step == 0
+        save = epoch_ends or due.by_steps(at.done)
         if log:
             log.write(at.done, batch)
         if at.done % run.log_steps == 0 or epoch_ends:
             figures = meter.read()
+            save = world.share(save or due.by_time())
             if reporter:
                 reporter.train({"step": at.done, "epoch": batch.epoch, "lr": rate, **figures})
         scores = None
         if epoch_ends and (at.epoch % run.evaluate_epochs == 0 or at.epoch == optim.epochs):
             world.share_buffers(learner.model)
-            scores = evaluate(learner.model, validation_set, config, world)
+            scores = evaluate(learner.model, validation_set, config, world, at.global_batch)
+            if reporter and scores:
+                reporter.validation({"step": at.done, "epoch": batch.epoch, **asdict(scores)})
+        if save:
+            if log:
+                log.flush()
+            world.wait()  # what led to a checkpoint is on record before the checkpoint is
+            if reporter:
+                reporter.flush()
+                state = _state(learner, at, config, train_set)
+                checkpoints.save(at.done, state, scores.top1 if scores else None)
+            due.saved()
+        if epoch_ends:
             meter.restart()
-        if reporter and scores:
-            reporter.validation({"step": at.done, "epoch": batch.epoch, **asdict(scores)})
-        if world.main and (epoch_ends or due(at.done)):
-            checkpoints.save(at.done, _state(learner, at, config, train_set))
-            if scores:
-                checkpoints.save_best(scores.top1)
 
     if reporter:
         reporter.close()
-    if log:
-        log.close()
 
 
 def _ready(
     config: Config, train_set: Manifest, checkpoints: Checkpoints, world: World
 ) -> tuple[Learner, Position]:
     """A learner with the weights to start from, and where in the order of samples that is."""
+    run = config.run
     at = position.first(config, train_set, world.ranks)
-    torch.manual_seed(config.run.seed)
-    torch.use_deterministic_algorithms(config.run.deterministic)
+    torch.manual_seed(run.seed)
+    torch.use_deterministic_algorithms(run.deterministic)
     model = build_model(config, len(train_set.classes))
-    saved = checkpoints.newest()
-    if saved is None:
+    # One process chooses, so that all go on from the same checkpoint or fail.
+    chosen = world.share(checkpoints.newest() if world.main else None)
+    if chosen is None:
         initialise(model, config.init)
     learner = Learner(model, config, world)
-    if saved:
-        position.check_model(saved["config"], config)
-        at = position.resumed(saved["position"], at, config.run.folder)
+    if chosen:
+        saved = load(*chosen)
+        position.check_model(saved["config"], config, run.folder)
+        at = position.resumed(saved["position"], at, run.folder, lanes_given=config.data.lanes is not None)
         learner.restore(saved)
     if world.main:
         _announce(config, at, world)
+        audit.clear(run.folder, at.done)
+    world.wait()
     return learner, at
 
 

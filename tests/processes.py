@@ -28,8 +28,8 @@ def run(command: list[str], env: dict[str, str] | None = None) -> subprocess.Com
 
 
 def environment(more: dict[str, str] | None = None) -> dict[str, str]:
-    """This process's environment, one thread a process (so that results do not depend on the cores), and `more`."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", **(more or {})}
+    """This process's environment, and `more`; the CPU alone, one thread a process: results are the same anywhere."""
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **(more or {})}
 
 
 @contextmanager

@@ -35,11 +35,12 @@ def make(
     width: int = 48,
     height: int = 40,
     labelled: bool = True,
+    classes: list[str] = CLASSES,
     picture: Callable[[int, int, int, int], NDArray[np.uint8]] = frame,
 ) -> Manifest:
     """A split with `shards[i]` samples in shard i; sample s has the key `clip-s` and label s mod 3."""
     folder = storage.join(str(root), split)
-    recipe = Recipe("test", split, CLASSES, {"samples_per_shard": max(shards)}, "", len(shards))
+    recipe = Recipe("test", split, classes, {"samples_per_shard": max(shards)}, "", len(shards))
     sample = 0
     for i, samples in enumerate(shards):
         tar = io.BytesIO()

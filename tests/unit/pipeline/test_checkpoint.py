@@ -18,6 +18,12 @@ def state(step: int) -> dict[str, Any]:
     return {"model": {"w": torch.full((64, 64), float(step))}, "config": {"run": {}}, "step": step}
 
 
+def newest_state(checkpoints: Checkpoints) -> dict[str, Any]:
+    found = checkpoints.newest()
+    assert found is not None
+    return checkpoint.load(*found)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
@@ -28,8 +34,7 @@ def test_the_newest_is_found_and_older_ones_are_removed(tmp_path: Path) -> None:
     for step in (10, 20, 30):
         checkpoints.save(step, state(step))
     assert names(tmp_path) == ["latest.json", "step-00000020.pt", "step-00000030.pt"]
-    newest = Checkpoints(str(tmp_path), keep=2).newest()
-    assert newest is not None
+    newest = newest_state(Checkpoints(str(tmp_path), keep=2))
     assert newest["step"] == 30
     assert torch.equal(newest["model"]["w"], torch.full((64, 64), 30.0))
 
@@ -37,13 +42,11 @@ def test_the_newest_is_found_and_older_ones_are_removed(tmp_path: Path) -> None:
 def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path), keep=1)
     for step, top1 in ((10, 50.0), (20, 70.0), (30, 60.0), (40, 65.0)):
-        checkpoints.save(step, state(step))
-        checkpoints.save_best(top1)
+        checkpoints.save(step, state(step), top1)
     assert names(tmp_path) == ["best.json", "latest.json", "step-00000020.pt", "step-00000040.pt"]
     assert checkpoint.load(str(tmp_path / "checkpoints" / "best.json"))["step"] == 20
     assert checkpoint.load(str(tmp_path))["step"] == 40
-    checkpoints.save(50, state(50))
-    checkpoints.save_best(80.0)
+    checkpoints.save(50, state(50), top1=80.0)
     assert names(tmp_path) == ["best.json", "latest.json", "step-00000050.pt"]
 
 
@@ -72,9 +75,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
         newest.write_bytes(content)
     else:
         newest.unlink()
-    found = checkpoints.newest()
-    assert found is not None
-    assert found["step"] == 10
+    assert newest_state(checkpoints)["step"] == 10
     assert "step-00000020.pt" in capsys.readouterr().err
 
 
@@ -126,17 +127,36 @@ def test_a_write_that_fails_leaves_the_one_before_as_the_newest(
     monkeypatch.setattr(storage, "write_bytes", fails_at_the_index)
     with pytest.raises(UserError):
         checkpoints.save(20, state(20))
-    found = checkpoints.newest()
-    assert found is not None
-    assert found["step"] == 10
+    assert newest_state(checkpoints)["step"] == 10
 
 
 def test_when_a_checkpoint_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
     due = Due(steps=10, minutes=2)
-    assert [step for step in range(1, 31) if due(step)] == [10, 20, 30]
+    assert [step for step in range(1, 31) if due.by_steps(step)] == [10, 20, 30]
+    assert not due.by_time()
     now = 121.0
-    assert due(31)
-    assert not due(32)
-    assert not any(Due(None, None)(step) for step in range(100))
+    assert due.by_time()
+    due.saved()
+    assert not due.by_time()
+    never = Due(None, None)
+    assert not never.by_time()
+    assert not any(never.by_steps(step) for step in range(100))
+
+
+def test_files_that_no_index_names_are_removed(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), keep=2)
+    checkpoints.save(10, state(10))
+    left = tmp_path / "checkpoints" / "step-00000017.pt"
+    left.write_bytes(b"killed before it was named")
+    checkpoints.save(12, state(12))
+    assert names(tmp_path) == ["latest.json", "step-00000010.pt", "step-00000012.pt"]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"name": "st', b"[]", b"{}"])
+def test_an_index_cut_short_is_told(tmp_path: Path, content: bytes) -> None:
+    Checkpoints(str(tmp_path), keep=2).save(10, state(10))
+    (tmp_path / "checkpoints" / "latest.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"latest\.json: (not a JSON object|names no checkpoint)"):
+        checkpoint.load(str(tmp_path))

@@ -1,12 +1,13 @@
 """The commands: a user's mistake ends in one line on stderr and exit status 2."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from pipeline import evaluate, summary, train
+from pipeline import checkpoint, evaluate, summary, train
 from tests import shards
 
 SMALL = ["data.size=32", "data.short_side=32", "model.num_frames=2", "optim.global_batch=4", "optim.epochs=1"]
@@ -19,6 +20,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shards.make(folder / "shards", [9])
     shards.make(folder / "shards", [5], split="validation")
     shards.make(folder / "shards", [3], split="test", labelled=False)
+    shards.make(folder / "shards", [3], split="other", classes=shards.CLASSES[::-1])
     assert train.main(command(folder)) == 0
     return folder
 
@@ -36,11 +38,13 @@ def command(root: Path, *overrides: str) -> list[str]:
         (["optim.global_batch=10"], "optim.global_batch: 10 is more than the 9 samples"),
         (["run.seed=5"], "run.seed changed since this run began (from 0 to 5)"),
         (["data.window=2"], "data.window changed since this run began"),
-        (["model.num_frames=4"], "model.num_frames changed since this run began (from 2 to 4)"),
+        (["data.lanes=7"], "data.lanes changed since this run began"),
+        (["data.validation=other"], "shards/other: its classes are not those of"),
+        (["model.num_frames=4"], "model.num_frames was 2 when this was trained, and cannot be 4"),
         (["run.folder={new}", "init.from=/nowhere.pt"], "/nowhere.pt"),
         (
             ["run.folder={new}", "data.train=test", "optim.global_batch=2"],
-            "has no label; train on a labelled split",
+            "has no label; train and validate on labelled splits",
         ),
     ],
 )
@@ -66,6 +70,9 @@ def test_evaluate_names_the_mistake(root: Path, tmp_path: Path, capsys: pytest.C
     assert "latest.json" in error(tmp_path / "nowhere", "validation")
     assert "no labels" in error(root / "run", "test")
     assert "manifest.json" in error(root / "run", "holdout")
+    deeper = ["--checkpoint", f"{root}/run", "--data", f"{root}/shards/validation", "model.depth=50"]
+    assert evaluate.main(deeper) == 2
+    assert "model.depth was 26 when this was trained" in capsys.readouterr().err
     (newest,) = (root / "run" / "checkpoints").glob("*.pt")
     (tmp_path / "short.pt").write_bytes(newest.read_bytes()[:1000])
     assert "short.pt: damaged, or not a checkpoint" in error(tmp_path / "short.pt", "validation")
@@ -78,6 +85,17 @@ def test_a_finished_run_starts_and_ends_without_a_step(
     assert train.main(command(root)) == 0
     assert "after 2 steps" in capsys.readouterr().out
     assert (root / "run" / "metrics.jsonl").read_text() == lines
+
+
+def test_a_resumed_run_takes_the_configurations_optimiser(root: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    changed = ["optim.weight_decay=0.1", "optim.momentum=0.5", "optim.nesterov=false"]
+    for folder, changes in ((one, []), (two, changed)):
+        shutil.copytree(root / "run", folder)
+        assert train.main(command(root, f"run.folder={folder}", "optim.epochs=2", *changes)) == 0
+    groups = [checkpoint.load(str(folder))["optimizer"]["param_groups"][0] for folder in (one, two)]
+    settings = [(g["weight_decay"], g["momentum"], g["nesterov"]) for g in groups]
+    assert settings == [(5e-4, 0.9, True), (0.1, 0.5, False)]
 
 
 def test_the_next_model_starts_from_the_last_ones_weights(root: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from pipeline import audit, journal
@@ -37,11 +38,11 @@ def test_the_audit_log_joins_ranks_and_restarts(tmp_path: Path) -> None:
         log = AuditLog(folder, rank, 0)
         for done in (1, 2, 3):
             log.write(done, batch([4 * done + rank, 4 * done + rank + 2]))
-        log.close()
+        log.flush()
     audit.clear(folder, 2)
     log = AuditLog(folder, 0, 2)  # goes on after 2 steps, alone
     log.write(3, batch([12, 13, 14]))
-    log.close()
+    log.flush()
     assert audit.keys_by_step(folder) == {
         1: ["v4", "v5", "v6", "v7"],
         2: ["v8", "v9", "v10", "v11"],
@@ -56,5 +57,20 @@ def test_a_second_restart_from_an_earlier_step_replaces_the_first(tmp_path: Path
         log = AuditLog(folder, 0, start)
         for done in steps:
             log.write(done, batch([start]))
-        log.close()
+        log.flush()
     assert audit.keys_by_step(folder) == {1: ["v0"], 2: ["v1"]}
+
+
+@pytest.mark.store
+def test_a_bucket_holds_every_line_from_a_flush_on(s3: str) -> None:
+    url = f"{s3}/metrics.jsonl"
+    first = Journal(url, resumed_step=0)
+    for step in (1, 2):
+        first.write({"step": step})
+    assert journal.read(url) == []  # held back: a bucket cannot append
+    first.flush()
+    first.write({"step": 3})
+    second = Journal(url, resumed_step=2)
+    second.write({"step": 3, "again": True})
+    second.flush()
+    assert journal.read(url) == [{"step": 1}, {"step": 2}, {"step": 3, "again": True}]

@@ -235,11 +235,17 @@ def _read(url: str) -> bytes:
     return storage.read_bytes(url)
 
 
+def _use(environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+
+
 @pytest.mark.store
 @pytest.mark.parametrize("start", ["fork", "forkserver"])
 def test_a_child_process_makes_its_own_client(s3: str, start: str) -> None:
     storage.write_bytes(f"{s3}/a", b"shared")
-    with multiprocessing.get_context(start).Pool(2) as pool:
+    # A fork server that other tests have started has the environment of its own start.
+    here = (dict(os.environ),)
+    with multiprocessing.get_context(start).Pool(2, initializer=_use, initargs=here) as pool:
         assert pool.map(_read, [f"{s3}/a"] * 8) == [b"shared"] * 8
     assert storage.read_bytes(f"{s3}/a") == b"shared"
 

@@ -1,0 +1,99 @@
+"""The loader's processes end with the process that started them, however it ends."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from pipeline import plan
+from pipeline.lanes import Sample
+from pipeline.loader import batches
+from pipeline.stream import ClipStream, Passes
+from sharding.errors import UserError
+from tests import shards
+from tests.processes import ROOT, alive, descendants, environment
+
+PROGRAM = """
+import sys, time
+from pipeline.loader import batches
+from tests.unit.pipeline.test_loader import stream
+if __name__ == "__main__":
+    for batch in batches(stream(sys.argv[1]), workers=2):
+        print("batch", flush=True)
+        time.sleep(600)
+"""
+
+
+class Cutter:
+    """Takes no time; sleeps for ever over the sample with the key `asleep`, and fails over the key `broken`."""
+
+    num_frames, size = 2, 4
+
+    def __init__(self, asleep: str = "", broken: str = "") -> None:
+        self.asleep, self.broken = asleep, broken
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+        if sample.row.key == self.asleep:
+            time.sleep(600)
+        if sample.row.key == self.broken:
+            raise UserError("broken")
+        return sample.row.label
+
+
+def stream(root: str, cutter: Cutter | None = None) -> ClipStream:
+    split = shards.make(root, [40])
+    return ClipStream(split, cutter or Cutter(), plan.Order(0, lanes=2, window=1), Passes(4), 0, 1)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path, how: signal.Signals) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    with subprocess.Popen(
+        [sys.executable, str(program), str(tmp_path)],
+        cwd=ROOT,
+        env=environment({"PYTHONPATH": str(ROOT)}),
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        started = descendants(process.pid)
+        assert len(started) >= 3  # the fork server and two workers
+        process.send_signal(how)
+        process.wait(timeout=30)
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in started):
+        assert time.monotonic() < deadline, [pid for pid in started if alive(pid)]
+        time.sleep(0.1)
+
+
+def test_an_error_does_not_wait_for_a_worker_that_hangs(tmp_path: Path) -> None:
+    # Lane 0, worker 0's, begins with clip-0; lane 1, worker 1's, with clip-20.
+    others = multiprocessing.active_children()
+    made = batches(stream(str(tmp_path), Cutter(asleep="clip-21", broken="clip-0")), workers=2)
+    begin = time.monotonic()
+    with pytest.raises(UserError, match="broken"):
+        list(made)
+    left = [child for child in multiprocessing.active_children() if child not in others]
+    for child in left:
+        child.join(timeout=5)
+    assert not any(child.is_alive() for child in left)
+    assert time.monotonic() - begin < 60
+
+
+def test_a_killed_worker_is_an_error_that_names_it(tmp_path: Path) -> None:
+    others = multiprocessing.active_children()
+    made = batches(stream(str(tmp_path), Cutter(asleep="clip-30")), workers=2)
+    next(made)
+    worker = next(child for child in multiprocessing.active_children() if child not in others)
+    assert worker.pid is not None
+    with pytest.raises(UserError, match=rf"loader process {worker.pid} ended with status -9"):
+        for _ in made:
+            os.kill(worker.pid, signal.SIGKILL)
