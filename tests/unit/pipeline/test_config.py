@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from blvnet.zoo import ZOO
 from pipeline import config
 from sharding.errors import UserError
 
@@ -19,13 +20,24 @@ def test_every_shipped_file_loads_and_its_dump_reads_back(name: str, tmp_path: P
     assert config.load(str(copy), []) == loaded
 
 
-def test_the_twelve_published_models_have_a_file() -> None:
-    models = [name for name in SHIPPED if name.startswith("blvnet-tam")]
-    assert len(models) == 12
-    for name in models:
-        _, _, depth, frames, _ = name.removesuffix(".yaml").split("-")
-        model = config.load(str(CONFIGS / name), []).model
-        assert (model.depth, model.num_frames) == (int(depth), 2 * int(frames[1:-2]))
+def test_each_published_model_has_a_file_with_its_network_data_and_recipe() -> None:
+    models = [name.removesuffix(".yaml") for name in SHIPPED if name.startswith("blvnet-tam")]
+    assert sorted(models) == sorted(ZOO)
+    for name, published in ZOO.items():
+        loaded = config.load(str(CONFIGS / f"{name}.yaml"), [])
+        assert (loaded.model.depth, loaded.model.num_frames) == (published.depth, published.num_frames)
+        version = name[-2:]
+        assert loaded.data.root == f"data/sth{version}"
+        assert loaded.run.folder == f"runs/{name}"
+        if published.num_frames == 16:
+            assert (loaded.optim.schedule, loaded.optim.epochs) == ("cosine", 50)
+            assert f"imagenet-blresnet-{published.depth}" in str(loaded.init.reference)
+        else:
+            # from the next shorter model of the same depth and data set
+            assert (loaded.optim.schedule, loaded.optim.epochs) == ("steps", 25)
+            shorter = ZOO[str(loaded.init.from_).removeprefix("runs/")]
+            assert (shorter.depth, shorter.name[-2:]) == (published.depth, version)
+            assert 0 < published.num_frames - shorter.num_frames <= 16
 
 
 def test_a_file_states_only_what_differs_from_its_base() -> None:
