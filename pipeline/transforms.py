@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.transforms.v2 import functional
 
 Box = tuple[int, int, int, int]
 
@@ -115,7 +115,8 @@ def resize(frames: Tensor, width: int, height: int) -> Tensor:
     """
     if frames.shape[-2:] == (height, width):
         return frames
-    return F.interpolate(frames, (height, width), mode="bilinear", antialias=True)
+    resized: Tensor = functional.resize(frames, [height, width], antialias=True)
+    return resized
 
 
 def crop_and_resize(frames: Tensor, box: Box, out: Tensor) -> None:
@@ -129,7 +130,7 @@ def crop_and_resize(frames: Tensor, box: Box, out: Tensor) -> None:
     if cropped.shape[-2:] == out.shape[-2:]:
         out.copy_(cropped)
     else:
-        # what F.interpolate calls; it takes no `out`
+        # what torchvision's resize comes to, which takes no `out`
         torch.ops.aten._upsample_bilinear2d_aa.out(cropped, out.shape[-2:], False, None, None, out=out)
 
 
