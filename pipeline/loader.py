@@ -43,7 +43,8 @@ def batches(stream: ClipStream, workers: int, pin: bool = False) -> Iterator[Bat
         while parts := [_sound(part) for part in islice(chunks, max(workers, 1))]:
             yield _assembled(parts, pin)
     except (RuntimeError, ConnectionError, EOFError):
-        # What a worker's death looks like depends on what it was doing.
+        # What a worker's death looks like depends on what it was doing, and shows here before its exit status does.
+        multiprocessing.connection.wait([worker.sentinel for worker in started], timeout=1)
         for worker in started:
             if worker.exitcode:
                 raise UserError(
