@@ -52,6 +52,11 @@ def main() -> None:
     )
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument(
+        "--video2dataset",
+        metavar="PYTHON",
+        help="an interpreter that has video2dataset 1.3.0 (it needs 'pyarrow<18', numpy<2), to measure its resizing too",
+    )
+    parser.add_argument(
         "--skip-scaling", action="store_true", help="leave out one and two workers (two idle cores)"
     )
     args = parser.parse_args()
@@ -63,11 +68,14 @@ def main() -> None:
         print("# Sharding\n")
         versions = f"Python {platform.python_version()}, PyAV {av.__version__}"
         print(f"{date.today()}, 2-core AMD EPYC virtual machine, {versions}.")
-        print("Other programs ran on both cores meanwhile.\n\n    python -m benchmarks.sharding\n")
+        print(f"Load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.\n")
+        print("    python -m benchmarks.sharding\n")
         print(f"## One core, {VIDEOS} videos of each film, medians of {args.turns} turns\n")
         print("| film | side | frames/s | best turn | of decoding alone (range) | times ffmpeg (range) |")
         print("| --- | --- | ---: | ---: | ---: | ---: |")
-        rate = statistics.mean(speed(folder / Path(film).stem, args.turns) for film in videos.SOURCES)
+        rate = statistics.mean(
+            speed(folder / Path(film).stem, args.turns, args.video2dataset) for film in videos.SOURCES
+        )
         print(
             f"\nAims: at least 0.6 of decoding alone, at least 5 times ffmpeg's. ffmpeg is {ffmpeg_version()}.\n"
         )
@@ -101,7 +109,7 @@ def make(folder: Path, film: str) -> None:
     (folder / "videos.csv").write_text("\n".join(rows) + "\n")
 
 
-def speed(folder: Path, turns: int) -> float:
+def speed(folder: Path, turns: int, python: str | None) -> float:
     """The sides' rows for one film; returns the shards' frames a second."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
@@ -120,6 +128,8 @@ def speed(folder: Path, turns: int) -> float:
             frames = side()
             if turn:  # the first turn warms caches
                 rates[name].append(frames / (processor_time() - begin))
+    if python:
+        rates["video2dataset, resizing to mp4"] = video2dataset(python, files, turns)
     for name, own in rates.items():
         columns = ratio(own, rates["decoding alone"]), ratio(own, rates["ffmpeg"])
         print(
@@ -181,6 +191,32 @@ def ffmpeg(files: list[Path], folder: Path) -> int:
             subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-threads", "1", *options], check=True)
             count += len(list(Path(pictures).iterdir()))
     return count
+
+
+VIDEO2DATASET = """
+import resource, sys
+from video2dataset.subsamplers import ResolutionSubsampler
+
+def processor_time():
+    uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(use.ru_utime + use.ru_stime for use in uses)
+
+resize = ResolutionSubsampler("scale", video_size=256)
+for turn in range(int(sys.argv[1]) + 1):
+    begin = processor_time()
+    for name in sys.argv[2:]:
+        streams, _, error = resize({"video": [open(name, "rb").read()]})
+        assert not error and streams["video"][0], error
+    print(processor_time() - begin)
+"""
+
+
+def video2dataset(python: str, files: list[Path], turns: int) -> list[float]:
+    """Its resizing step alone, which writes H.264 and no pictures; frames a second in each turn, on this core."""
+    command = [python, "-c", VIDEO2DATASET, str(turns), *map(str, files)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    frames = sum(decoded(file) for file in files)
+    return [frames / float(line) for line in told.split()[1:]]
 
 
 def ffmpeg_version() -> str:
