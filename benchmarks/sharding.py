@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument(
         "--video2dataset",
         metavar="PYTHON",
-        help="an interpreter that has video2dataset 1.3.0 (it needs 'pyarrow<18', numpy<2), to measure its resizing too",
+        help="an interpreter that has video2dataset (1.3.0 runs with pyarrow<18), to measure its resizing too",
     )
     parser.add_argument(
         "--skip-scaling", action="store_true", help="leave out one and two workers (two idle cores)"
