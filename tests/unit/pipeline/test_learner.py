@@ -2,6 +2,7 @@
 
 import io
 import math
+import math
 
 import pytest
 import torch
