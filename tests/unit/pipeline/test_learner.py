@@ -2,7 +2,6 @@
 
 import io
 import math
-import math
 
 import pytest
 import torch
