@@ -98,6 +98,19 @@ def test_a_resumed_run_takes_the_configurations_optimiser(root: Path, tmp_path: 
     assert settings == [(5e-4, 0.9, True), (0.1, 0.5, False)]
 
 
+def test_checkpoints_come_by_time_too_and_curves_are_written(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert (
+        train.main(command(root, f"run.folder={folder}", "run.checkpoint_minutes=1e-6", "run.log_steps=1"))
+        == 0
+    )
+    latest = json.loads((folder / "checkpoints" / "latest.json").read_text())
+    assert [entry["step"] for entry in latest["kept"]] == [2, 1]
+    (events,) = folder.glob("events.out.tfevents.*")
+    assert b"train/loss" in events.read_bytes()
+    assert b"validation/top1" in events.read_bytes()
+
+
 def test_the_next_model_starts_from_the_last_ones_weights(root: Path, tmp_path: Path) -> None:
     longer = ["model.num_frames=4", f"run.folder={tmp_path}/run", f"init.from={root}/run", "optim.lr=1e-30"]
     assert train.main(command(root, *longer, "optim.weight_decay=0", "optim.frozen_norm=true")) == 0
