@@ -76,7 +76,9 @@ def fault_proxy(upstream: int, decide: Decide = lambda request: None) -> Iterato
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for client in clients:
-                client.transport.abort()
+                # One that is closed by now has no loop left to do it in.
+                with contextlib.suppress(AttributeError):
+                    client.transport.abort()
         await asyncio.sleep(0.02)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
