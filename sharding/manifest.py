@@ -19,6 +19,7 @@ from sharding.shard import (
     load_failures,
     load_json,
     load_sidecar,
+    parse_json,
     sidecar_name,
     tar_name,
 )
@@ -80,7 +81,7 @@ def load(url: str) -> Manifest:
     if not storage.exists(file):
         raise UserError(f"{file}: no such manifest; build the split, or finish it with blvnet-shard finalize")
     data = storage.read_bytes(file)
-    content = load_json(file)
+    content = parse_json(file, data)
     try:
         shards = [ShardRow(**row) for row in content["shards"]]
         manifest = Manifest(

@@ -150,8 +150,12 @@ def load_failures(rows: Iterable[dict[str, str]]) -> list[Failure]:
 
 
 def load_json(url: str) -> dict[str, Any]:
-    """A JSON object of this format version. Raises `UserError` for anything else."""
-    data = storage.read_bytes(url)
+    """The JSON object of this format version at `url`. Raises `UserError` for anything else."""
+    return parse_json(url, storage.read_bytes(url))
+
+
+def parse_json(url: str, data: bytes) -> dict[str, Any]:
+    """The same from `data`, which was read from `url`."""
     try:
         content = json.loads(data)
         if not isinstance(content, dict):
