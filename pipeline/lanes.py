@@ -1,10 +1,11 @@
 """Samples of one lane, in the planned order, read from its shards in one sequential pass."""
 
+import functools
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from isal import isal_zlib
@@ -26,18 +27,36 @@ class Sample:
     blob: bytes
 
 
+OpenShard = Callable[[int, int, int], BinaryIO]
+"""Opens shard number `shard` from byte `offset` up to byte `end`: the one way that bytes of shards come in."""
+
+
+def open_in_store(manifest: Manifest, shard: int, offset: int, end: int) -> BinaryIO:
+    """An `OpenShard`, after its manifest, that asks the store for these bytes and no others."""
+    return storage.open_read(manifest.shard_url(shard), offset, end)
+
+
 class LaneReader:
     """Iterates over the samples at positions `first`, `first + step`, ... of a lane.
 
     It opens the lane's shards in the middle where the lane, or the first position, begins there, reads on,
-    and holds the samples whose turn has not come: about `order.window` of them at most. Raises
-    `UserError` for a shard that differs from what its sidecar or the manifest says.
+    and holds the samples whose turn has not come: about `order.window` of them at most. Bytes come through
+    `open_shard`, by default from the store. Raises `UserError` for a shard that differs from what its sidecar or
+    the manifest says.
     """
 
     def __init__(
-        self, manifest: Manifest, order: plan.Order, epoch: int, lane: int, first: int = 0, step: int = 1
+        self,
+        manifest: Manifest,
+        order: plan.Order,
+        epoch: int,
+        lane: int,
+        first: int = 0,
+        step: int = 1,
+        open_shard: OpenShard | None = None,
     ) -> None:
         self._manifest = manifest
+        self._open_shard = open_shard or functools.partial(open_in_store, manifest)
         sizes = np.array([shard.samples for shard in manifest.shards])
         self._pieces = plan.lane_pieces(sizes, order, epoch, lane)
         length = plan.lane_length(manifest.samples, order.lanes, lane)
@@ -64,23 +83,30 @@ class LaneReader:
             raw += skipped
             if piece.first + skipped == piece.stop:
                 continue
-            for sample in read_rows(self._manifest, piece.shard, piece.first + skipped, piece.stop):
+            first, stop = piece.first + skipped, piece.stop
+            for sample in read_rows(self._manifest, piece.shard, first, stop, self._open_shard):
                 yield raw, sample
                 raw += 1
 
 
-def read_rows(manifest: Manifest, shard: int, first: int, stop: int) -> Iterator[Sample]:
+def read_rows(
+    manifest: Manifest, shard: int, first: int, stop: int, open_shard: OpenShard | None = None
+) -> Iterator[Sample]:
     """Samples `first` to `stop` - 1 of a shard, in one ranged read, each checked against its CRC-32."""
     rows = _sidecar(manifest, shard).samples[first:stop]
-    spans = ({"url": "", "stream": io.BytesIO(span)} for span in _spans(manifest.shard_url(shard), rows))
+    open_shard = open_shard or functools.partial(open_in_store, manifest)
+    stream = open_shard(shard, rows[0].offset, rows[-1].offset + rows[-1].bytes)
+    spans = (
+        {"url": "", "stream": io.BytesIO(span)} for span in _spans(manifest.shard_url(shard), rows, stream)
+    )
     members = group_by_keys(tar_file_expander(spans))
     for row, sample in zip(rows, members, strict=True):
         yield Sample(row, json.loads(sample["json"]), sample["mjpeg"])
 
 
-def _spans(url: str, rows: list[SampleRow]) -> Iterator[bytes]:
+def _spans(url: str, rows: list[SampleRow], stream: BinaryIO) -> Iterator[bytes]:
     """The part of the tar that each of `rows`, which lie next to one another, describes."""
-    with storage.open_read(url, rows[0].offset) as stream:
+    with stream:
         for row in rows:
             span = stream.read(row.bytes)
             where = f"sample {row.key}, bytes {row.offset} to {row.offset + row.bytes}"

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline import plan
-from pipeline.lanes import LaneReader, Sample
+from pipeline.lanes import LaneReader, OpenShard, Sample
 from sharding.errors import UserError
 from sharding.manifest import Manifest
 
@@ -62,13 +62,23 @@ class Passes:
 
 
 class ClipStream(IterableDataset[Chunk]):
-    """Yields one `Chunk` a step, for the rank and the loader worker that it runs in."""
+    """Yields one `Chunk` a step, for the rank and the loader worker that it runs in.
+
+    `open_shard` gives the bytes of shards, by default from the store; loader workers get a pickled copy of it.
+    """
 
     def __init__(
-        self, manifest: Manifest, cutter: Cutter, order: plan.Order, passes: Passes, rank: int, ranks: int
+        self,
+        manifest: Manifest,
+        cutter: Cutter,
+        order: plan.Order,
+        passes: Passes,
+        rank: int,
+        ranks: int,
+        open_shard: OpenShard | None = None,
     ) -> None:
         self.manifest, self.cutter, self.order, self.passes = manifest, cutter, order, passes
-        self.rank, self.ranks = rank, ranks
+        self.rank, self.ranks, self.open_shard = rank, ranks, open_shard
 
     def __iter__(self) -> Iterator[Chunk]:
         info = get_worker_info()
@@ -97,6 +107,7 @@ class ClipStream(IterableDataset[Chunk]):
                     lane,
                     plan.first_position(start, lane, consumer, consumers, lanes),
                     step_in_lane,
+                    self.open_shard,
                 )
             )
             for lane in plan.lanes_of(consumer, consumers, lanes)

@@ -55,8 +55,8 @@ def picture_height(pictures: int) -> int:
 def read(tar_url: str, row: SampleRow, every: int | None, height: int) -> Sheet:
     """The sheet of one sample, of pictures at most `height` pixels high. Nothing else of the tar is read."""
     try:
-        with storage.open_read(tar_url, row.offset) as stream:
-            span = stream.read(row.bytes)
+        with storage.open_read(tar_url, row.offset, row.offset + row.bytes) as stream:
+            span = stream.read()
         if isal_zlib.crc32(span) != row.crc32:
             raise ValueError("its CRC-32 differs")
         about, blob = shard.unpack(span)

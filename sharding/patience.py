@@ -19,6 +19,12 @@ PART_BYTES = 16 << 20  # one part of an upload: what a writer holds in memory an
 READ_CHUNK_BYTES = 8 << 20  # one request of a download where the cloud's client cannot stream (GCS, Azure)
 
 
+def chunk_end(start: int, end: int | None) -> int:
+    """Where a request from `start` on ends that may not be longer than `READ_CHUNK_BYTES`."""
+    longest = start + READ_CHUNK_BYTES
+    return longest if end is None else min(end, longest)
+
+
 def delay(failures: int) -> float:
     """Seconds to wait after so many failures in a row (1 or more): exponential, the upper half at random."""
     return min(BACKOFF_MAX_S, BACKOFF_S * 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0)

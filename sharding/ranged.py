@@ -1,4 +1,4 @@
-"""Reading an object of a bucket from any byte on, through broken connections, and always one version."""
+"""Reading any part of an object of a bucket, through broken connections, and always one version."""
 
 import io
 import time
@@ -31,14 +31,14 @@ class Replaced(Exception):  # noqa: N818 - a fact about the object, not a failur
     """The object is no longer of the version that was asked for."""
 
 
-Fetch = Callable[[int, str | None], Opened]
-"""Opens the object at a byte, in a version (None: whichever is there), and does its own retrying. The body may
-end before the object does: it is then fetched on. Missing: FileNotFoundError. Another version: `Replaced`. At or
-past the end: an empty body, and a size that is not greater."""
+Fetch = Callable[[int, int | None, str | None], Opened]
+"""Opens the object at a byte, for no more than the bytes up to another (None: its end), in a version (None: whichever
+is there), and does its own retrying. The body may end before that: it is then fetched on. Missing: FileNotFoundError.
+Another version: `Replaced`. At or past the end: an empty body, and a size that is not greater."""
 
 
 class RangedReader(io.RawIOBase):
-    """One object from `offset` to its end. A body that breaks is opened again at the byte where it broke.
+    """One object from `offset` to `end` (None: its own end). A body that breaks is opened again where it broke.
 
     Every answer is pinned to the version of the first one: a replaced object is an error, never a mix of two.
     `errors` are what `fetch` and its bodies raise, `explain` puts one in words. A request that failed for
@@ -50,14 +50,16 @@ class RangedReader(io.RawIOBase):
         url: str,
         fetch: Fetch,
         offset: int,
+        end: int | None,
         errors: tuple[type[Exception], ...],
         explain: Callable[[Exception], str],
     ) -> None:
         super().__init__()
         self._url, self._fetch, self._errors, self._explain = url, fetch, errors, explain
-        self._position = offset
-        opened = fetch(offset, None)
+        self._position, self._end = offset, end
+        opened = fetch(offset, end, None)
         self._size, self._version = opened.size, opened.version
+        self._stop = self._size if end is None else min(end, self._size)
         self._body: Body | None = opened.body
         self._fresh = True  # no byte of this body was read yet
 
@@ -70,11 +72,11 @@ class RangedReader(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
         broken = 0
-        while self._position < self._size:
+        while self._position < self._stop:
             body = self._body or self._reopen()
             cause = "the answer was empty"
             try:
-                data = body.read(min(len(view), self._size - self._position))
+                data = body.read(min(len(view), self._stop - self._position))
             except self._errors as error:
                 data, cause, self._fresh = b"", self._explain(error), True
             if data:
@@ -96,7 +98,7 @@ class RangedReader(io.RawIOBase):
 
     def _reopen(self) -> Body:
         try:
-            self._body = self._fetch(self._position, self._version).body
+            self._body = self._fetch(self._position, self._end, self._version).body
             self._fresh = True
         except (Replaced, FileNotFoundError) as error:
             raise self._failed("the object was replaced or removed while it was read") from error

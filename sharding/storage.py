@@ -65,15 +65,15 @@ def read_bytes(url: Url) -> bytes:
         return stream.read()
 
 
-def open_read(url: Url, offset: int = 0) -> BinaryIO:
-    """A stream of its bytes from `offset` on, to be read in order and closed by the caller.
+def open_read(url: Url, offset: int = 0, end: int | None = None) -> BinaryIO:
+    """A stream of its bytes from `offset` up to `end` (None: its last), to be read in order and closed by the caller.
 
-    On a bucket this is one ranged request; where the connection breaks, reading goes on at that byte, and an
-    object that was replaced meanwhile is an error.
+    Where the object is shorter, so is the stream. On a bucket this is one ranged request for no more than these bytes;
+    where the connection breaks, reading goes on at that byte, and an object that was replaced meanwhile is an error.
     """
     store, at = _locate(url)
     with _told(store, at, "read"):
-        return store.open_read(at, offset)
+        return store.open_read(at, offset, end)
 
 
 def write_bytes(url: Url, data: bytes) -> None:

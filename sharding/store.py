@@ -43,8 +43,8 @@ class Store(Protocol):
     def remove(self, at: Location) -> None:
         """Remove the object; a missing one is fine."""
 
-    def open_read(self, at: Location, offset: int) -> BinaryIO:
-        """The object from a byte on. FileNotFoundError where there is none."""
+    def open_read(self, at: Location, offset: int, end: int | None) -> BinaryIO:
+        """The object from a byte on, up to byte `end` where one is given. FileNotFoundError where there is none."""
 
     def put(self, at: Location, data: bytes) -> None:
         """Publish a small object in one request."""

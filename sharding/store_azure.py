@@ -57,8 +57,8 @@ def remove(at: Location) -> None:
             raise
 
 
-def open_read(at: Location, offset: int) -> BinaryIO:
-    reader = RangedReader(at.url, functools.partial(_fetch, at), offset, ERRORS, explain)
+def open_read(at: Location, offset: int, end: int | None) -> BinaryIO:
+    reader = RangedReader(at.url, functools.partial(_fetch, at), offset, end, ERRORS, explain)
     return cast(BinaryIO, io.BufferedReader(reader, 256 << 10))
 
 
@@ -90,7 +90,7 @@ class AzureWriter:
         self._stream.terminate()  # Azure drops blocks that were never committed after a week
 
 
-def _fetch(at: Location, start: int, version: str | None) -> Opened:
+def _fetch(at: Location, start: int, end: int | None, version: str | None) -> Opened:
     """One chunk of the object, which Azure's client reads whole and, where that fails, again."""
     try:
         blob = _blob(at)
@@ -100,7 +100,7 @@ def _fetch(at: Location, start: int, version: str | None) -> Opened:
             size, version = int(properties.size), str(properties.etag)
             if start >= size:
                 return Opened(io.BytesIO(), size, version)
-        data = _chunk(blob, start, version)
+        data = _chunk(blob, start, patience.chunk_end(start, end), version)
     except ResourceNotFoundError as error:
         if _container_is_missing(error):
             raise
@@ -112,13 +112,13 @@ def _fetch(at: Location, start: int, version: str | None) -> Opened:
     return Opened(io.BytesIO(data), size, version)
 
 
-def _chunk(blob: Any, start: int, version: str) -> bytes:
+def _chunk(blob: Any, start: int, end: int, version: str) -> bytes:
     """The client's own retrying covers requests; a body that breaks it asks for three times, and gives up."""
     for failures in range(1, patience.ATTEMPTS + 1):
         try:
             download = blob.download_blob(
                 offset=start,
-                length=patience.READ_CHUNK_BYTES,
+                length=end - start,
                 etag=version,
                 match_condition=MatchConditions.IfNotModified,
             )

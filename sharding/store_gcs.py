@@ -68,8 +68,8 @@ def remove(at: Location) -> None:
             raise
 
 
-def open_read(at: Location, offset: int) -> BinaryIO:
-    reader = RangedReader(at.url, functools.partial(_fetch, at), offset, ERRORS, explain)
+def open_read(at: Location, offset: int, end: int | None) -> BinaryIO:
+    reader = RangedReader(at.url, functools.partial(_fetch, at), offset, end, ERRORS, explain)
     return cast(BinaryIO, io.BufferedReader(reader, 256 << 10))
 
 
@@ -121,7 +121,7 @@ class GcsWriter:
         self._stream.terminate()
 
 
-def _fetch(at: Location, start: int, version: str | None) -> Opened:
+def _fetch(at: Location, start: int, end: int | None, version: str | None) -> Opened:
     """One chunk of the object, which Google's client reads whole and, where that fails, again."""
     try:
         blob = _bucket(at).blob(at.key)
@@ -132,7 +132,7 @@ def _fetch(at: Location, start: int, version: str | None) -> Opened:
             version = str(blob.generation)
         data = blob.download_as_bytes(
             start=start,
-            end=start + patience.READ_CHUNK_BYTES - 1,
+            end=patience.chunk_end(start, end) - 1,
             if_generation_match=int(version),
             checksum=None,  # there is none for a part
             **_request(),

@@ -3,11 +3,12 @@
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from sharding.store import Location
 
@@ -44,10 +45,33 @@ def remove(at: Location) -> None:
     Path(at.key).unlink(missing_ok=True)
 
 
-def open_read(at: Location, offset: int) -> BinaryIO:
+def open_read(at: Location, offset: int, end: int | None) -> BinaryIO:
     stream = Path(at.key).open("rb")  # noqa: SIM115 - the caller closes it
     stream.seek(offset)
-    return stream
+    return stream if end is None else cast(BinaryIO, io.BufferedReader(_Part(stream, end), 256 << 10))
+
+
+class _Part(io.RawIOBase):
+    """An open file from where it stands up to byte `end`."""
+
+    def __init__(self, stream: BinaryIO, end: int) -> None:
+        super().__init__()
+        self._stream, self._end = stream, end
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readinto(self, buffer: Any, /) -> int:
+        left = max(0, self._end - self._stream.tell())
+        view = memoryview(buffer).cast("B")[:left]
+        return cast(io.BufferedReader, self._stream).readinto(view)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def put(at: Location, data: bytes) -> None:

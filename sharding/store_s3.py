@@ -72,9 +72,9 @@ def remove(at: Location) -> None:
     _client().delete_object(Bucket=at.bucket, Key=at.key)
 
 
-def open_read(at: Location, offset: int) -> BinaryIO:
+def open_read(at: Location, offset: int, end: int | None) -> BinaryIO:
     fetch = functools.partial(_fetch, at)
-    reader = RangedReader(at.url, fetch, offset, ERRORS, explain)
+    reader = RangedReader(at.url, fetch, offset, end, ERRORS, explain)
     return cast(BinaryIO, io.BufferedReader(reader, 256 << 10))
 
 
@@ -123,9 +123,11 @@ class S3Writer:
         return bool(head["ContentLength"] == written and age <= timedelta(seconds=seconds + 2))
 
 
-def _fetch(at: Location, start: int, version: str | None) -> Opened:
+def _fetch(at: Location, start: int, end: int | None, version: str | None) -> Opened:
     request: dict[str, Any] = {"Bucket": at.bucket, "Key": at.key}
-    if start:  # an empty object has no byte 0 to ask for
+    if end is not None:
+        request["Range"] = f"bytes={start}-{end - 1}"
+    elif start:  # an empty object has no byte 0 to ask for
         request["Range"] = f"bytes={start}-"
     if version is not None:
         request["IfMatch"] = version
@@ -143,7 +145,8 @@ def _fetch(at: Location, start: int, version: str | None) -> Opened:
     if version is not None and answer["ETag"] != version:  # a store that does not know IfMatch
         answer["Body"].close()
         raise Replaced(at.url)
-    return Opened(answer["Body"], start + answer["ContentLength"], answer["ETag"])
+    whole = answer.get("ContentRange", "").rpartition("/")[2]  # "bytes 0-99/1234"
+    return Opened(answer["Body"], int(whole or answer["ContentLength"]), answer["ETag"])
 
 
 def _status(error: ClientError) -> int:

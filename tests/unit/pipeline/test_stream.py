@@ -83,10 +83,10 @@ def test_a_lane_is_read_once_and_holds_about_a_window(
     opened: list[int] = []
     open_read = storage.open_read
 
-    def counted(url: str, offset: int = 0) -> object:
+    def counted(url: str, offset: int = 0, end: int | None = None) -> object:
         if url.endswith(".tar"):
             opened.append(offset)
-        return open_read(url, offset)
+        return open_read(url, offset, end)
 
     monkeypatch.setattr(storage, "open_read", counted)
     order = plan.Order(seed=1, lanes=2, window=5)

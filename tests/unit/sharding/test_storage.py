@@ -60,6 +60,24 @@ def test_reading_starts_at_the_offset(root: str) -> None:
         assert stream.read(1) == b""
 
 
+def test_reading_stops_at_the_end_asked_for(root: str) -> None:
+    url = storage.join(root, "a.bin")
+    data = os.urandom(700_001)
+    storage.write_bytes(url, data)
+    for offset, end in ((0, 1), (0, 300_000), (5, 512), (1000, 600_000), (699_990, 700_001)):
+        with storage.open_read(url, offset, end) as stream:
+            assert stream.read() == data[offset:end]
+            assert stream.read(1) == b""
+    for offset in (0, 699_990, 700_001, 700_500):  # an object that is too short gives what it has
+        with storage.open_read(url, offset, 800_000) as stream:
+            assert stream.read() == data[offset:]
+    storage.write_bytes(url, b"")
+    with storage.open_read(url, 0, 10) as stream:
+        assert stream.read() == b""
+    with pytest.raises(UserError, match=r"missing\.bin: no such file"):
+        storage.open_read(storage.join(root, "missing.bin"), 3, 10)
+
+
 def test_listing_names_files_directly_below(root: str) -> None:
     assert storage.list_names(storage.join(root, "nothing")) == []
     for name in ("b.tar", "a.json", "deeper/c.tar", "deeper/still/d.tar"):

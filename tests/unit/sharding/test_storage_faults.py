@@ -134,6 +134,24 @@ def test_a_broken_download_goes_on_at_the_byte_where_it_broke(faulty: tuple[str,
         assert answered < len(data) + 4 * 300_000  # what the proxy sent and the reset swallowed
 
 
+def test_a_bounded_read_pulls_its_own_bytes_alone_through_breaks_too(faulty: tuple[str, FaultProxy]) -> None:
+    root, proxy = faulty
+    data = os.urandom(3_000_000)
+    storage.write_bytes(f"{root}/a", data)
+    proxy.requests.clear()
+    with storage.open_read(f"{root}/a", 1000, 1_500_000) as stream:
+        assert stream.read() == data[1000:1_500_000]
+    assert sum(request.answered for request in proxy.requests) < 1_499_000 + 3000  # and a blob's properties
+    proxy.requests.clear()
+    proxy.decide = _first(2, Fault(reset_download=400_000), "GET")
+    with storage.open_read(f"{root}/a", 1000, 1_500_000) as stream:
+        assert stream.read() == data[1000:1_500_000]
+    if root.startswith("s3:"):
+        ranges = [request.headers["range"] for request in proxy.requests]
+        assert len(set(ranges)) == 3 and all(asked.endswith("-1499999") for asked in ranges)
+        assert all("if-match" in request.headers for request in proxy.requests[1:])
+
+
 def test_a_store_that_hangs_once_only_delays(faulty: tuple[str, FaultProxy]) -> None:
     root, proxy = faulty
     storage.write_bytes(f"{root}/a", b"content")
