@@ -1,0 +1,101 @@
+"""A checkpoint for other systems, compared with the network before it is published.
+
+    python -m pipeline.export --checkpoint RUN --format onnx --out model.onnx
+
+`torch` (a torch.export archive, .pt2) and `onnx` take RGB clips, uint8 (batch, frames, 3, size, size), and give logits
+(batch, classes), for batches of any size; the normalisation is inside. `safetensors` is the network's state dict,
+`reference` a checkpoint of the published implementation. All but the last carry the network's arguments and the names
+of the classes.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import torch
+
+from pipeline import checkpoint, portable
+from pipeline import config as configuration
+from pipeline.portable import FORMATS, Source
+from sharding import storage, units
+from sharding.errors import UserError, one_line_errors
+
+TOLERANCE = 1e-4
+_BATCHES = (1, 3)
+_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "safetensors": ("safetensors",)}
+
+
+def export(checkpoint_url: str, kind: str, out: str) -> tuple[int, float]:
+    """Write the checkpoint to `out` as `kind`, one of `FORMATS`: its bytes, and how far its logits differ.
+
+    The file is read back and run before it is published; `UserError` where its logits are further than `TOLERANCE`
+    (absolute, and relative) from the network's, or a package is missing.
+    """
+    for package in _NEEDS.get(kind, ()):
+        if find_spec(package) is None:
+            raise UserError(
+                f"--format {kind} needs {package}, which is missing; pip install 'blvnet-pipeline[export]'"
+            )
+    source = read(checkpoint_url)
+    content = FORMATS[kind].write(source)
+    difference = compare(source, FORMATS[kind].read(source, content), kind)
+    storage.write_bytes(out, content)
+    return len(content), difference
+
+
+def read(url: str) -> Source:
+    """What the checkpoint at `url` holds, with the weights that evaluation uses."""
+    state = checkpoint.load(url)
+    config = configuration.override(state["config"], [], url)
+    arguments = {"num_classes": len(state["classes"]), **config.model.model_dump()}
+    about = {
+        "model": json.dumps(arguments),
+        "size": str(config.data.size),
+        "classes": json.dumps(state["classes"], ensure_ascii=False),
+    }
+    return Source(arguments, state["model"], config.data.size, about)
+
+
+@torch.no_grad()
+def compare(source: Source, exported: portable.Classify, kind: str) -> float:
+    """The largest difference between the logits of `exported` and of the network, over a few random clips."""
+    network = source.portable()
+    largest = 0.0
+    for batch in _BATCHES:
+        clips = source.clips(batch)
+        expected, found = network(clips), exported(clips)
+        difference = (found - expected).abs().max().item()
+        largest = max(largest, difference)
+        if not torch.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
+            raise UserError(
+                f"--format {kind}: its logits differ from the network's by {difference:.2g}; nothing was written"
+            )
+    return largest
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.export", description="Write a checkpoint in a form that other systems read."
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, help="checkpoint file, latest.json, best.json or run folder"
+    )
+    parser.add_argument(
+        "--format",
+        required=True,
+        choices=tuple(FORMATS),
+        help="torch: a torch.export archive; onnx: a graph; safetensors: weights alone; "
+        "reference: the published implementation's checkpoint",
+    )
+    parser.add_argument("--out", required=True, help="file or URL to write")
+    args = parser.parse_args(argv)
+    size, difference = export(args.checkpoint, args.format, args.out)
+    print(f"{args.out}: {units.size(size)}, read back: logits within {difference:.1e} of the network's")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
