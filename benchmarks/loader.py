@@ -33,6 +33,7 @@ from pipeline import plan, sampling
 from pipeline.clips import train_cutter
 from pipeline.lanes import LaneReader
 from pipeline.loader import batches
+from pipeline.samples import checked
 from pipeline.stream import ClipStream, Passes
 from pipeline.transforms import TrainTransform, mirror_labels
 from sharding import manifest
@@ -84,7 +85,7 @@ def reading(shards: Manifest) -> Side:
     """The product's reading alone: sidecar, ranged read, CRC-32, tar members, JSON, order."""
 
     def turn(clips: list[Clip]) -> None:
-        assert sum(1 for _ in LaneReader(shards, ORDER, clips[0].epoch, lane=0)) == len(clips)
+        assert sum(1 for _ in map(checked, LaneReader(shards, ORDER, clips[0].epoch, lane=0))) == len(clips)
 
     return turn
 
@@ -134,7 +135,7 @@ def prepare(folder: Path) -> Manifest:
 def unpacked(shards: Manifest, folder: Path) -> dict[str, tuple[list[bytes], list[Path]]]:
     """Each video's JPEGs, by its key: the bytes, and one file each."""
     found = {}
-    for sample in LaneReader(shards, ORDER, epoch=0, lane=0):
+    for sample in map(checked, LaneReader(shards, ORDER, epoch=0, lane=0)):
         ends = [*sample.meta["offsets"][1:], len(sample.blob)]
         jpegs = [bytes(sample.blob[a:b]) for a, b in zip(sample.meta["offsets"], ends, strict=True)]
         files = [folder / sample.row.key / f"{i:05d}.jpg" for i in range(1, len(jpegs) + 1)]
@@ -208,7 +209,7 @@ def main() -> None:
         epochs = [
             [
                 Clip(*videos_in_memory[sample.row.key], epoch, number)
-                for number, sample in enumerate(LaneReader(shards, ORDER, epoch, lane=0))
+                for number, sample in enumerate(map(checked, LaneReader(shards, ORDER, epoch, lane=0)))
             ]
             for epoch in range(1 + TURNS)
         ]

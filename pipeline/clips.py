@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline import sampling
 from pipeline.config import Config
-from pipeline.lanes import Sample
+from pipeline.samples import Sample
 from pipeline.transforms import EvalTransform, TrainTransform, crop_and_resize, mirror_bgr, mirror_labels
 from sharding import mjpeg
 from sharding.errors import UserError

@@ -80,6 +80,19 @@ def lane_pieces(shard_samples: Indices, order: Order, epoch: int, lane: int) -> 
     return pieces
 
 
+def cut(pieces: list[Piece], start: int, stop: int) -> list[tuple[int, Piece]]:
+    """The parts of a lane's pieces with raw indices `start` to `stop` - 1, each after its first raw index."""
+    parts = []
+    raw = 0
+    for piece in pieces:
+        length = piece.stop - piece.first
+        first, last = max(start - raw, 0), min(stop - raw, length)
+        if first < last:
+            parts.append((raw + first, Piece(piece.shard, piece.first + first, piece.first + last)))
+        raw += length
+    return parts
+
+
 def lane_order(length: int, order: Order, epoch: int, lane: int) -> Indices:
     """The lane's samples in the order of use: entry p is the raw index, inside the lane, of position p."""
     jitter = np.random.default_rng([_JITTER, order.seed, epoch, lane]).random(length)
@@ -109,6 +122,16 @@ def first_position(start: int, lane: int, consumer: int, consumers: int, lanes: 
     """
     mine = count(start + (consumer - start) % consumers, consumers)
     return next(number // lanes for number in mine if number % lanes == lane)
+
+
+def front(order: Indices, first: int, step: int) -> int:
+    """The raw index behind all that a lane's earlier positions ..., `first` - 2 `step`, `first` - `step` used.
+
+    A reader that starts at position `first` has everything it needs from there on ahead of it, and before it only
+    what jitter left behind: fewer than a window of samples.
+    """
+    used = order[first % step : first : step]
+    return int(used.max()) + 1 if len(used) else 0
 
 
 def augmentation_rng(seed: int, epoch: int, number: int) -> np.random.Generator:

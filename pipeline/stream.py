@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline import plan
-from pipeline.lanes import LaneReader, OpenShard, Sample
+from pipeline.lanes import LaneReader, OpenShard
+from pipeline.samples import Sample, checked
 from sharding.errors import UserError
 from sharding.manifest import Manifest
 
@@ -115,7 +116,9 @@ class ClipStream(IterableDataset[Chunk]):
         for step in range(first_step, self.passes.steps(samples)):
             stop = min((step + 1) * batch, samples)
             numbers = plan.numbers(step * batch, stop, consumer, consumers)
-            yield self._chunk(epoch, step, [(number, next(readers[number % lanes])) for number in numbers])
+            yield self._chunk(
+                epoch, step, [(number, checked(next(readers[number % lanes]))) for number in numbers]
+            )
 
     def _chunk(self, epoch: int, step: int, samples: list[tuple[int, Sample]]) -> Chunk:
         clips = empty_clips(len(samples), self.cutter.num_frames, self.cutter.size)

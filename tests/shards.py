@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.samples import Sample, Span, checked
 from sharding import manifest, mjpeg, storage
 from sharding.manifest import Manifest
-from sharding.shard import Recipe, Writer, save_sidecar, sidecar_name, tar_name
+from sharding.shard import Recipe, Writer, load_sidecar, save_sidecar, sidecar_name, tar_name
 
 CLASSES = [
     "Pulling [something] from left to right",
@@ -62,3 +63,11 @@ def make(
         storage.write_bytes(storage.join(folder, tar_name(i)), tar.getvalue())
         save_sidecar(storage.join(folder, sidecar_name(i)), writer.sidecar(tar_name(i), [], recipe))
     return manifest.finalize(folder)
+
+
+def samples(split: Manifest, shard: int) -> list[Sample]:
+    """The samples of a shard, in order. Raises `pipeline.samples.DamagedError`."""
+    url = split.shard_url(shard)
+    tar = storage.read_bytes(url)
+    rows = load_sidecar(split.sidecar_url(shard)).samples
+    return [checked(Span(row, url, tar[row.offset : row.offset + row.bytes])) for row in rows]

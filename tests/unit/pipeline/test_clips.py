@@ -8,7 +8,7 @@ import torch
 
 from pipeline import config
 from pipeline.clips import FrameDecoder, train_cutter
-from pipeline.lanes import Sample, read_rows
+from pipeline.samples import Sample
 from pipeline.stream import empty_clips
 from pipeline.transforms import resize
 from sharding import mjpeg
@@ -23,7 +23,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     split = shards.make(
         root, [1], picture=lambda s, n, w, h: rng.integers(0, 256, (h, w, 3), np.uint8), width=150, height=117
     )
-    return next(iter(read_rows(split, 0, 0, 1)))
+    return shards.samples(split, 0)[0]
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -13,8 +13,8 @@ import pytest
 from torch import Tensor
 
 from pipeline import plan
-from pipeline.lanes import Sample
 from pipeline.loader import batches
+from pipeline.samples import Sample
 from pipeline.stream import ClipStream, Passes
 from sharding.errors import UserError
 from tests import shards

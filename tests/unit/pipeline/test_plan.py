@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from pipeline.plan import (
     Order,
+    Piece,
+    cut,
     first_position,
+    front,
     lane_length,
     lane_order,
     lane_pieces,
@@ -37,6 +40,31 @@ def epoch_order(sizes: list[int], order: Order, epoch: int) -> list[tuple[int, i
 def test_every_sample_is_used_once(sizes: list[int], order: Order, epoch: int) -> None:
     everything = [(shard, row) for shard, size in enumerate(sizes) for row in range(size)]
     assert sorted(epoch_order(sizes, order, epoch)) == everything
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=8),
+    st.integers(0, 70),
+    st.integers(0, 70),
+)
+def test_a_cut_of_a_lane_is_that_part_of_its_raw_sequence(
+    spans: list[tuple[int, int]], start: int, stop: int
+) -> None:
+    pieces = [Piece(shard, first, first + length) for shard, (first, length) in enumerate(spans)]
+    raw = [(piece.shard, row) for piece in pieces for row in range(piece.first, piece.stop)]
+    parts = cut(pieces, start, stop)
+    found = [(at + i, (p.shard, p.first + i)) for at, p in parts for i in range(p.stop - p.first)]
+    assert found == list(enumerate(raw))[start:stop]
+
+
+@given(st.integers(0, 400), orders, st.integers(0, 400), st.integers(1, 5))
+def test_what_earlier_positions_left_behind_is_less_than_a_window(
+    length: int, order: Order, first: int, step: int
+) -> None:
+    positions = lane_order(length, order, epoch=0, lane=0)
+    earlier = [raw for position, raw in enumerate(positions) if position in range(first % step, first, step)]
+    assert front(positions, first, step) == max(earlier, default=-1) + 1
+    assert sum(raw < front(positions, first, step) for raw in positions[first:]) < order.window
 
 
 @given(st.integers(0, 500), st.integers(1, 60))

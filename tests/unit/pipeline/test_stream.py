@@ -8,10 +8,8 @@ import torch
 
 from pipeline import config, plan
 from pipeline.clips import eval_cutter, train_cutter
-from pipeline.lanes import LaneReader, read_rows
 from pipeline.loader import batches
 from pipeline.stream import ClipStream, Passes
-from sharding import storage
 from sharding.errors import UserError
 from sharding.manifest import Manifest
 from tests import shards
@@ -77,27 +75,6 @@ def test_validation_keeps_the_last_partial_batch(split: Manifest) -> None:
     assert len(steps[0, 7]) == 3
 
 
-def test_a_lane_is_read_once_and_holds_about_a_window(
-    split: Manifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[int] = []
-    open_read = storage.open_read
-
-    def counted(url: str, offset: int = 0, end: int | None = None) -> object:
-        if url.endswith(".tar"):
-            opened.append(offset)
-        return open_read(url, offset, end)
-
-    monkeypatch.setattr(storage, "open_read", counted)
-    order = plan.Order(seed=1, lanes=2, window=5)
-    for lane in range(2):
-        samples = list(LaneReader(split, order, 0, lane))
-        assert len(samples) == plan.lane_length(31, 2, lane)
-    # five shards, one of them shared by the two lanes; only that one is opened in the middle
-    assert len(opened) == 6
-    assert sum(offset > 0 for offset in opened) == 1
-
-
 def test_clips_are_decoded_from_the_right_sample_and_frames(split: Manifest) -> None:
     cutter = eval_cutter(settings(split))
     stream = ClipStream(split, cutter, ORDER, Passes(BATCH), 0, 1)
@@ -144,7 +121,7 @@ def test_augmentation_does_not_depend_on_ranks_and_workers(split: Manifest) -> N
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_flipped_byte_is_named(tmp_path: Path, workers: int) -> None:
     split = shards.make(tmp_path, [6, 6])
-    row = next(iter(read_rows(split, 1, 2, 3))).row
+    row = shards.samples(split, 1)[2].row
     tar = Path(split.shard_url(1))
     content = bytearray(tar.read_bytes())
     content[row.offset + row.bytes // 2] ^= 4
@@ -152,33 +129,6 @@ def test_a_flipped_byte_is_named(tmp_path: Path, workers: int) -> None:
     stream = ClipStream(split, eval_cutter(settings(split)), plan.Order(0, 2, 4), Passes(2), 0, 1)
     with pytest.raises(UserError, match=rf"shard-000001\.tar: sample {row.key}, bytes \d+ to \d+: damaged"):
         list(batches(stream, workers))
-
-
-def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
-    split = shards.make(tmp_path, [6])
-    last = list(read_rows(split, 0, 0, 6))[-1].row
-    tar = Path(split.shard_url(0))
-    tar.write_bytes(
-        tar.read_bytes()[: last.offset]
-    )  # at a member boundary, where tar readers see nothing wrong
-    with pytest.raises(
-        UserError, match=rf"shard-000000\.tar: ends at byte {last.offset}, inside sample {last.key}"
-    ):
-        list(read_rows(split, 0, 0, 6))
-
-
-def test_a_missing_shard_and_a_strange_sidecar_are_named(tmp_path: Path) -> None:
-    split = shards.make(tmp_path / "one", [3, 3])
-    Path(split.shard_url(1)).unlink()
-    with pytest.raises(UserError, match=r"shard-000001\.tar"):
-        list(read_rows(split, 1, 0, 3))
-    Path(split.sidecar_url(0)).unlink()
-    with pytest.raises(UserError, match=r"shard-000000\.json"):
-        list(read_rows(split, 0, 0, 3))
-    other = shards.make(tmp_path / "two", [4])
-    Path(split.sidecar_url(0)).write_bytes(Path(other.sidecar_url(0)).read_bytes())
-    with pytest.raises(UserError, match="not the sidecar that the manifest was made from"):
-        list(read_rows(split, 0, 0, 3))
 
 
 def test_a_split_without_labels_cannot_be_trained_on(tmp_path: Path) -> None:
