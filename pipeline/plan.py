@@ -11,6 +11,8 @@ The rule, for N samples in shards, L lanes and a given (seed, epoch):
 Global batch k holds the numbers n in [k * G, (k + 1) * G). Consumer c of C takes the n with n mod C = c, and
 worker w of W of rank r of R is consumer r + R * w of C = R * W: so rank r takes n mod R = r, and the content
 of a global batch depends on neither R nor W. Where C divides L, each lane has one reader.
+
+`python -m pipeline.plan --samples 10000000 --ranks 1536 ...` says what that costs at any scale (`pipeline.scale`).
 """
 
 from dataclasses import dataclass
@@ -59,12 +61,17 @@ def lane_length(samples: int, lanes: int, lane: int) -> int:
     return max(0, -(-(samples - lane) // lanes))
 
 
+def shard_permutation(shards: int, seed: int, epoch: int) -> Indices:
+    """The shards in the order in which an epoch's raw sequence has them."""
+    return np.random.default_rng([_SHARDS, seed, epoch]).permutation(shards)
+
+
 def lane_pieces(shard_samples: Indices, order: Order, epoch: int, lane: int) -> list[Piece]:
     """The parts of shards that make up a lane, in raw order.
 
     `shard_samples`: how many samples each shard has, int64 (shards,).
     """
-    permutation = np.random.default_rng([_SHARDS, order.seed, epoch]).permutation(len(shard_samples))
+    permutation = shard_permutation(len(shard_samples), order.seed, epoch)
     stops = np.cumsum(shard_samples[permutation])
     samples = int(stops[-1])
     start = lane_start(samples, order.lanes, lane)
@@ -137,3 +144,9 @@ def front(order: Indices, first: int, step: int) -> int:
 def augmentation_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
     """The random numbers for sample `number` of an epoch: the same whoever decodes it."""
     return np.random.default_rng([_AUGMENT, seed, epoch, number])
+
+
+if __name__ == "__main__":
+    from pipeline.scale import main
+
+    raise SystemExit(main())
