@@ -5,9 +5,10 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.process import BaseProcess
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from pipeline.stream import Chunk, ClipStream, empty_clips
 from sharding.errors import UserError
 
 PREFETCHED_STEPS = 3
+
+_workers: set[BaseProcess] = set()
+"""The loader processes of this process, whichever stream they belong to."""
 
 
 @dataclass(frozen=True)
@@ -31,32 +35,40 @@ class Batch:
     clips: Tensor
 
 
-def batches(stream: ClipStream, workers: int, pin: bool = False) -> Iterator[Batch]:
+def batches(stream: ClipStream, workers: int, pin: bool = False) -> Generator[Batch, None, None]:
     """The batches of `stream`, decoded by `workers` processes (0: in this one), in pinned memory for `pin`.
 
-    Raises the stream's `UserError`, or one that names the worker that died.
+    Raises the stream's `UserError`, or one that names a loader process that died: of this stream, or of another one
+    that waits meanwhile, as the training's does during validation.
     """
     others = multiprocessing.active_children()
     chunks = iter(_data_loader(stream, workers))
-    started = [child for child in multiprocessing.active_children() if child not in others]
+    started = {child for child in multiprocessing.active_children() if child not in others}
+    _workers.update(started)
     try:
         while parts := [_sound(part) for part in islice(chunks, max(workers, 1))]:
+            _check_workers()
             yield _assembled(parts, pin)
     except (RuntimeError, ConnectionError, EOFError):
         # What a worker's death looks like depends on what it was doing, and shows here before its exit status does.
         multiprocessing.connection.wait([worker.sentinel for worker in started], timeout=1)
-        for worker in started:
-            if worker.exitcode:
-                raise UserError(
-                    f"loader process {worker.pid} ended with status {worker.exitcode}: killed, perhaps for lack of "
-                    "memory; each holds up to data.window samples of each of its lanes"
-                ) from None
+        _check_workers()
         raise
     finally:
         # The workers that listen end by themselves; one that waits for a silent store would keep this process.
+        _workers.difference_update(started)
         del chunks
         for worker in started:
             worker.kill()
+
+
+def _check_workers() -> None:
+    for worker in _workers:
+        if worker.exitcode:
+            raise UserError(
+                f"loader process {worker.pid} ended with status {worker.exitcode}: killed, perhaps for lack of "
+                "memory; each holds up to data.window samples of each of its lanes"
+            )
 
 
 def _sound(part: Chunk) -> Chunk:

@@ -1,0 +1,59 @@
+"""Measure a machine and a store before training on them.
+
+    python -m pipeline.bench loader --config configs/blvnet-tam-50-f8x2-v2.yaml data.root=s3://bucket/sthv2
+    torchrun --nproc-per-node 8 -m pipeline.bench step --config configs/blvnet-tam-50-f8x2-v2.yaml
+
+`loader` reads and cuts clips as one rank of a training run does; `step` trains on random clips that are there already.
+Nothing is written.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from pipeline import config as configuration
+from pipeline.bench_loader import measure_loader
+from pipeline.bench_step import measure_step
+from pipeline.distributed import joined
+from sharding.errors import UserError, one_line_errors
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    args = _parser().parse_args(argv)
+    config = configuration.load(args.config, args.overrides)
+    if args.what == "loader":
+        if args.seconds <= 0:
+            raise UserError(f"--seconds {args.seconds:g}: must be more than 0")
+        print("\n".join(measure_loader(config, args.seconds).lines()))
+        return 0
+    if args.steps < 1:
+        raise UserError(f"--steps {args.steps}: must be 1 or more")
+    with joined(config.run.timeout_s) as world:
+        figures = measure_step(config, world, args.steps)
+        if world.main:
+            print("\n".join(figures.lines()))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.bench", description="Measure this machine and the store."
+    )
+    commands = parser.add_subparsers(dest="what", required=True)
+    loader = commands.add_parser("loader", help="clips/s from the store to batches, and the bottleneck")
+    step = commands.add_parser("step", help="clips/s and peak memory of training on random clips")
+    for command in (loader, step):
+        command.add_argument("--config", required=True, help="YAML file; see configs/")
+        command.add_argument(
+            "overrides", nargs="*", metavar="key.path=value", help="changes to the configuration"
+        )
+    loader.add_argument(
+        "--seconds", type=float, default=20.0, help="how long each of two passes takes (default: 20)"
+    )
+    step.add_argument("--steps", type=int, default=20, help="measured steps, after a warm-up (default: 20)")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
