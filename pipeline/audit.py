@@ -1,7 +1,8 @@
 """Which samples each rank trained on, step by step.
 
 `audit/from-00000012.rank-001.jsonl` in the run folder is what rank 1 used since the run was last resumed after 12
-steps, one line a step: `step` (steps done with this one), `epoch`, `numbers` and `keys` of the samples.
+steps, one line a step: `step` (steps done with this one), `epoch`, `numbers` and `keys` of the planned samples, and
+those of the `keys` that were `replaced` by others because they are damaged.
 """
 
 import re
@@ -31,7 +32,13 @@ class AuditLog:
     def write(self, done: int, batch: Batch) -> None:
         """`batch` was used for the step after which `done` steps are done."""
         self._journal.write(
-            {"step": done, "epoch": batch.epoch, "numbers": batch.numbers, "keys": batch.keys}
+            {
+                "step": done,
+                "epoch": batch.epoch,
+                "numbers": batch.numbers,
+                "keys": batch.keys,
+                "replaced": batch.replaced,
+            }
         )
 
     def flush(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline import sampling
 from pipeline.config import Config
-from pipeline.samples import Sample
+from pipeline.samples import DamagedError, Sample
 from pipeline.transforms import EvalTransform, TrainTransform, crop_and_resize, mirror_bgr, mirror_labels
 from sharding import mjpeg
 from sharding.errors import UserError
@@ -37,7 +37,7 @@ class FrameDecoder:
     ) -> Tensor:
         """Frames `indices`, uint8 (frames, 3, H, W) with channels-last memory, valid until the next call.
 
-        At least the upper `rows` of each are there, all by default; they are RGB, or BGR.
+        At least the upper `rows` of each are there, all by default; they are RGB, or BGR. Raises `DamagedError`.
         """
         height, width = sample.meta["height"], sample.meta["width"]
         if rows is not None:
@@ -46,7 +46,10 @@ class FrameDecoder:
         if self._buffer.size < prod(shape):
             self._buffer = np.empty(prod(shape), np.uint8)
         frames = self._buffer[: prod(shape)].reshape(shape)
-        mjpeg.decode(sample.blob, sample.meta["offsets"], indices.tolist(), frames, bgr)
+        try:
+            mjpeg.decode(sample.blob, sample.meta["offsets"], indices.tolist(), frames, bgr)
+        except ValueError as error:
+            raise DamagedError(f"{sample.url}: sample {sample.row.key} cannot be decoded: {error}") from None
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 

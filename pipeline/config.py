@@ -56,6 +56,11 @@ class Data(Section):
     lanes: int | None = Field(None, ge=1)
     "Sequential readers' lanes; by default ranks x workers at the start. Set a multiple to change size later."
 
+    corrupt: Literal["stop", "replace"] = "stop"
+    "Damaged training samples end the run, or are replaced by the lane's previous good one. Evaluation always ends."
+    corrupt_budget: float = Field(0.001, ge=0, le=1)
+    "Share of an epoch's samples that may be replaced; more end the run."
+
     @model_validator(mode="after")
     def _crops_fit(self) -> "Data":
         if self.size > self.short_side:

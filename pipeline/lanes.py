@@ -32,7 +32,7 @@ class LaneReader:
     sample by sample when its turn comes. So nothing is read twice, and the first sample comes at once.
 
     Bytes come through `open_shard`, by default from the store, unchecked (see `pipeline.samples.checked`). Raises
-    `UserError` for a shard that is missing or has a strange sidecar.
+    `UserError` for a shard that is missing or has a strange sidecar. `number` is the lane's, `length` the whole lane's.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class LaneReader:
         self._rows = functools.lru_cache(_SIDECARS)(functools.partial(_rows, manifest))
         sizes = np.array([shard.samples for shard in manifest.shards])
         self._pieces = plan.lane_pieces(sizes, order, epoch, lane)
-        length = plan.lane_length(manifest.samples, order.lanes, lane)
-        self._order = plan.lane_order(length, order, epoch, lane)
+        self.number, self.length = lane, plan.lane_length(manifest.samples, order.lanes, lane)
+        self._order = plan.lane_order(self.length, order, epoch, lane)
         self._first, self._step = first, step
 
     def __iter__(self) -> Iterator[Span]:
@@ -59,7 +59,7 @@ class LaneReader:
         if len(sequence) == 0:
             return
         front = plan.front(self._order, self._first, self._step)
-        wanted = np.zeros(len(self._order), bool)
+        wanted = np.zeros(self.length, bool)
         wanted[sequence] = True
         ahead = self._read(front, int(sequence.max()) + 1)
         held: dict[int, Span] = {}
@@ -72,6 +72,10 @@ class LaneReader:
                 if wanted[number]:
                     held[number] = span
             yield held.pop(raw)
+
+    def at(self, position: int) -> Span:
+        """The sample at any position of the lane, by a read of its own."""
+        return self._fetch(int(self._order[position]))
 
     def _fetch(self, raw: int) -> Span:
         ((_, span),) = self._read(raw, raw + 1)

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing.process import BaseProcess
 
@@ -33,6 +33,7 @@ class Batch:
     keys: list[str]
     labels: Tensor
     clips: Tensor
+    replaced: list[str] = field(default_factory=list)
 
 
 def batches(stream: ClipStream, workers: int, pin: bool = False) -> Generator[Batch, None, None]:
@@ -117,7 +118,7 @@ def _assembled(parts: list[Chunk], pin: bool) -> Batch:
     """The workers' chunks of one step as one batch, in order of the samples' numbers."""
     if len(parts) == 1 and not pin:
         (part,) = parts
-        return Batch(part.epoch, part.step, part.numbers, part.keys, part.labels, part.clips)
+        return Batch(part.epoch, part.step, part.numbers, part.keys, part.labels, part.clips, part.replaced)
     items = sorted((number, p, i) for p, part in enumerate(parts) for i, number in enumerate(part.numbers))
     _, frames, _, size, _ = parts[0].clips.shape
     clips = empty_clips(len(items), frames, size, pin)
@@ -130,4 +131,5 @@ def _assembled(parts: list[Chunk], pin: bool) -> Batch:
         [parts[p].keys[i] for _, p, i in items],
         torch.tensor([int(parts[p].labels[i]) for _, p, i in items], dtype=torch.int64),
         clips,
+        [key for part in parts for key in part.replaced],
     )

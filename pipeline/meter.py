@@ -23,7 +23,7 @@ class Meter:
         """Leave out the time since the last figures: it went into something else."""
         self._start = time.perf_counter()
         self._waited_s = 0.0
-        self._clips = self._steps = 0
+        self._clips = self._steps = self._replaced = 0
         self._sums = torch.zeros(2, device=self._world.device)
 
     def timed(self, items: Iterator[T]) -> Iterator[T]:
@@ -37,15 +37,20 @@ class Meter:
             self._waited_s += time.perf_counter() - asked
             yield item
 
-    def add(self, loss: Tensor, correct: Tensor, clips: int) -> None:
-        """One step's mean loss and number of right answers, scalars on the device, over this rank's `clips`."""
+    def add(self, loss: Tensor, correct: Tensor, clips: int, replaced: int = 0) -> None:
+        """One step's mean loss and number of right answers, scalars on the device, over this rank's `clips`.
+
+        Of these, `replaced` stand in for damaged samples.
+        """
         self._sums += torch.stack([loss.float(), correct.float()])
         self._clips += clips
+        self._replaced += replaced
         self._steps += 1
 
     def read(self) -> dict[str, Any]:
         """The figures since the last call, over all ranks; every rank must call it."""
-        loss, correct = self._world.mean(self._sums).tolist()
+        stood_in = torch.full((1,), float(self._replaced), device=self._world.device)
+        loss, correct, replaced = self._world.mean(torch.cat([self._sums, stood_in])).tolist()
         seconds = time.perf_counter() - self._start
         figures = {
             "loss": loss / self._steps,
@@ -53,6 +58,7 @@ class Meter:
             "clips_per_s": self._clips * self._world.ranks / seconds,
             "step_s": seconds / self._steps,
             "data_wait": self._waited_s / seconds,
+            "replaced": round(replaced * self._world.ranks),
         }
         self.restart()
         return figures

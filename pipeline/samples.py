@@ -24,15 +24,16 @@ class Span:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: the sidecar's row, the content of its `.json` member, and its Motion-JPEG blob."""
+    """One sample: the sidecar's row, the shard's URL, the content of its `.json` member, and its Motion-JPEG blob."""
 
     row: SampleRow
+    url: str
     meta: dict[str, Any]
     blob: memoryview
 
 
 def checked(span: Span) -> Sample:
-    """The sample in `span`, not copied. Raises `DamagedError` where it is cut short or its CRC-32 is another one."""
+    """The sample in `span`, not copied. Raises `DamagedError` where it is cut short or has another CRC-32."""
     row, size = span.row, len(span.content)
     where = f"sample {row.key}, bytes {row.offset} to {row.offset + row.bytes}"
     remedy = "run blvnet-shard verify, and build --repair"
@@ -41,4 +42,8 @@ def checked(span: Span) -> Sample:
         raise DamagedError(f"{span.url}: {end} {where}; {remedy}")
     if isal_zlib.crc32(span.content) != row.crc32:
         raise DamagedError(f"{span.url}: {where}: damaged, its CRC-32 differs from the sidecar's; {remedy}")
-    return Sample(row, *unpack(span.content))
+    try:
+        meta, blob = unpack(span.content)
+    except ValueError as error:
+        raise DamagedError(f"{span.url}: {where}: not a sample: {error}; {remedy}") from None
+    return Sample(row, span.url, meta, blob)

@@ -1,7 +1,8 @@
 """Plan and shards to decoded clips: what one consumer (a worker of a rank) adds to each global batch."""
 
+import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -10,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline import plan
+from pipeline.corrupt import Substitutes
 from pipeline.lanes import LaneReader, OpenShard
-from pipeline.samples import Sample, checked
+from pipeline.samples import DamagedError, Sample, Span, checked
 from sharding.errors import UserError
 from sharding.manifest import Manifest
 
@@ -35,7 +37,8 @@ class Chunk:
     """One consumer's part of a global batch.
 
     `numbers`: the samples' numbers in the epoch; `clips`: uint8 (clips, frames, 3, size, size), channels-last
-    memory; `labels`: int64 (clips,), -1 where unknown. `error`: why there is nothing more to come.
+    memory; `labels`: int64 (clips,), -1 where unknown. `replaced`: which of the planned `keys` are damaged, so that
+    others stand in for them. `error`: why there is nothing more to come.
     """
 
     epoch: int
@@ -44,7 +47,12 @@ class Chunk:
     keys: list[str]
     labels: Tensor
     clips: Tensor
+    replaced: list[str] = field(default_factory=list)
     error: str | None = None
+
+
+Lanes = dict[int, tuple[LaneReader, Iterator[Span]]]
+"""A consumer's lanes by number, each with the samples of it that are still to come."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,9 @@ class Passes:
 class ClipStream(IterableDataset[Chunk]):
     """Yields one `Chunk` a step, for the rank and the loader worker that it runs in.
 
-    `open_shard` gives the bytes of shards, by default from the store; loader workers get a pickled copy of it.
+    `open_shard` gives the bytes of shards, by default from the store; loader workers get a pickled copy of it. Of an
+    epoch's samples `allowed` may be damaged, and are replaced (see `pipeline.corrupt`); by default the first one ends
+    the stream.
     """
 
     def __init__(
@@ -77,9 +87,11 @@ class ClipStream(IterableDataset[Chunk]):
         rank: int,
         ranks: int,
         open_shard: OpenShard | None = None,
+        allowed: int | None = None,
     ) -> None:
         self.manifest, self.cutter, self.order, self.passes = manifest, cutter, order, passes
-        self.rank, self.ranks, self.open_shard = rank, ranks, open_shard
+        self.rank, self.ranks = rank, ranks
+        self.open_shard, self.allowed = open_shard, allowed
 
     def __iter__(self) -> Iterator[Chunk]:
         info = get_worker_info()
@@ -96,39 +108,48 @@ class ClipStream(IterableDataset[Chunk]):
             first_step = 0
 
     def _epoch(self, epoch: int, first_step: int, consumer: int, consumers: int) -> Iterator[Chunk]:
-        samples, lanes, batch = self.manifest.samples, self.order.lanes, self.passes.global_batch
-        step_in_lane = plan.readers_per_lane(consumers, lanes)
-        start = first_step * batch
-        readers = {
-            lane: iter(
-                LaneReader(
-                    self.manifest,
-                    self.order,
-                    epoch,
-                    lane,
-                    plan.first_position(start, lane, consumer, consumers, lanes),
-                    step_in_lane,
-                    self.open_shard,
-                )
-            )
-            for lane in plan.lanes_of(consumer, consumers, lanes)
-        }
+        samples, batch = self.manifest.samples, self.passes.global_batch
+        lanes = self._lanes(epoch, first_step * batch, consumer, consumers)
+        substitutes = Substitutes(self.allowed)
         for step in range(first_step, self.passes.steps(samples)):
             stop = min((step + 1) * batch, samples)
             numbers = plan.numbers(step * batch, stop, consumer, consumers)
-            yield self._chunk(
-                epoch, step, [(number, checked(next(readers[number % lanes]))) for number in numbers]
-            )
+            yield self._chunk(epoch, step, list(numbers), lanes, substitutes)
 
-    def _chunk(self, epoch: int, step: int, samples: list[tuple[int, Sample]]) -> Chunk:
-        clips = empty_clips(len(samples), self.cutter.num_frames, self.cutter.size)
-        labels = torch.empty(len(samples), dtype=torch.int64)
-        for i, (number, sample) in enumerate(samples):
-            rng = plan.augmentation_rng(self.order.seed, epoch, number)
-            label = self.cutter(sample, rng, clips[i])
-            labels[i] = -1 if label is None else label
-        numbers = [number for number, _ in samples]
-        return Chunk(epoch, step, numbers, [sample.row.key for _, sample in samples], labels, clips)
+    def _lanes(self, epoch: int, start: int, consumer: int, consumers: int) -> Lanes:
+        """The lanes that `consumer` reads, each from the first sample with a number of `start` or more on."""
+        lanes = self.order.lanes
+        step = plan.readers_per_lane(consumers, lanes)
+        readers = {}
+        for lane in plan.lanes_of(consumer, consumers, lanes):
+            first = plan.first_position(start, lane, consumer, consumers, lanes)
+            reader = LaneReader(self.manifest, self.order, epoch, lane, first, step, self.open_shard)
+            readers[lane] = reader, iter(reader)
+        return readers
+
+    def _chunk(
+        self, epoch: int, step: int, numbers: list[int], lanes: Lanes, substitutes: Substitutes
+    ) -> Chunk:
+        clips = empty_clips(len(numbers), self.cutter.num_frames, self.cutter.size)
+        labels = torch.empty(len(numbers), dtype=torch.int64)
+        keys, replaced = [], []
+        for place, number in enumerate(numbers):
+            reader, spans = lanes[number % self.order.lanes]
+            span = next(spans)
+            cut = functools.partial(self._cut, epoch, number, clips[place])
+            try:
+                label = cut(span)
+            except DamagedError as damage:
+                label = substitutes.use(reader, number // self.order.lanes, damage, cut)
+                replaced.append(span.row.key)
+            labels[place] = -1 if label is None else label
+            keys.append(span.row.key)
+        return Chunk(epoch, step, numbers, keys, labels, clips, replaced)
+
+    def _cut(self, epoch: int, number: int, clip: Tensor, span: Span) -> int | None:
+        """Fill `clip` for sample `number` of the epoch; returns its label."""
+        rng = plan.augmentation_rng(self.order.seed, epoch, number)
+        return self.cutter(checked(span), rng, clip)
 
 
 def empty_clips(clips: int, frames: int, size: int, pin: bool = False) -> Tensor:

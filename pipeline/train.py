@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from pipeline import audit, position
+from pipeline import audit, corrupt, position
 from pipeline import config as configuration
 from pipeline.audit import AuditLog
 from pipeline.checkpoint import Checkpoints, Due, load
@@ -47,12 +47,13 @@ def train(config: Config, world: World) -> None:
     steps = at.steps_in_epoch
     reporter = Reporter(run.folder, at.done, steps * optim.epochs) if world.main else None
     log = AuditLog(run.folder, world.rank, at.done) if run.audit else None
+    tally = corrupt.Tally(corrupt.allowed(config.data, train_set.samples))
     meter, due = Meter(world), Due(run.checkpoint_steps, run.checkpoint_minutes)
 
     for batch in meter.timed(_batches(config, train_set, at, world)):
         rate = learning_rate(optim, batch.epoch, batch.step, steps)
         loss, correct = learner.step(batch.clips, batch.labels, at.done, rate)
-        meter.add(loss, correct, len(batch.numbers))
+        meter.add(loss, correct, len(batch.numbers), len(batch.replaced))
         at = at.after(at.done + 1)
         epoch_ends = at.step == 0
         save = epoch_ends or due.by_steps(at.done)
@@ -63,6 +64,7 @@ def train(config: Config, world: World) -> None:
             save = world.share(save or due.by_time())
             if reporter:
                 reporter.train({"step": at.done, "epoch": batch.epoch, "lr": rate, **figures})
+            tally.add(batch.epoch, figures["replaced"])
         scores = None
         if epoch_ends and (at.epoch % run.evaluate_epochs == 0 or at.epoch == optim.epochs):
             world.share_buffers(learner.model)
@@ -130,7 +132,8 @@ def _batches(config: Config, train_set: Manifest, at: Position, world: World) ->
     """This rank's batches from `at` to the end of the last epoch."""
     passes = Passes(at.global_batch, config.optim.epochs, first_epoch=at.epoch, first_step=at.step)
     cutter = train_cutter(config, train_set.classes)
-    stream = ClipStream(train_set, cutter, at.order, passes, world.rank, world.ranks)
+    allowed = corrupt.allowed(config.data, train_set.samples)
+    stream = ClipStream(train_set, cutter, at.order, passes, world.rank, world.ranks, allowed=allowed)
     return batches(stream, config.data.workers, pin=world.device.type == "cuda")
 
 
