@@ -85,7 +85,7 @@ def look(urls: list[str], samples: int, every: int | None = None, seed: int = 0)
     sidecar is missing or malformed.
     """
     mades = [manifest.load(url) for url in urls]
-    placed = [_rows(made) for made in mades]
+    placed = [sample_rows(made) for made in mades]
     chosen = [_choose(rows, samples, seed) for rows in placed]
     pictures = sum(len(contact.frames(row.frames, every)) for rows in chosen for _, row in rows)
     height = contact.picture_height(pictures)
@@ -100,7 +100,7 @@ def look(urls: list[str], samples: int, every: int | None = None, seed: int = 0)
         ]
 
 
-def _rows(made: Manifest) -> list[tuple[str, SampleRow]]:
+def sample_rows(made: Manifest) -> list[tuple[str, SampleRow]]:
     """Every sample with the URL of its tar."""
     names = [row.name.removesuffix(".tar") + ".json" for row in made.shards]
     sidecars = manifest.load_sidecars(made.root, names)

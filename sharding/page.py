@@ -1,64 +1,20 @@
 """A shard set as one HTML page that needs nothing else. All that comes from data is escaped; nothing in it runs."""
 
-import base64
 from html import escape
 from typing import Any
 
 from sharding import histogram, units
 from sharding.contact import Sheet
+from sharding.document import document, plot, quiet, row
 from sharding.inspect import Split, spread
 from sharding.manifest import FAILURES_NAME
 
 _FAILURES = 200  # more are left to the file of all
-_ONE_LINE = 12  # pictures that shrink to fit in one line; more are broken over several
-
-_STYLE = """
-body { font: 15px/1.45 system-ui, "DejaVu Sans", sans-serif; color: #1b1f24; background: #fff; margin: 2rem auto;
-  padding: 0 1.5rem; max-width: 1720px; }
-h1 { font-size: 1.4rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.25rem; margin: 3rem 0 .5rem; padding-top: .6rem; border-top: 2px solid #1b1f24; }
-h3 { font-size: 1rem; margin: 1.6rem 0 .5rem; }
-table { border-collapse: collapse; }
-th, td { text-align: left; padding: .2rem 1.2rem .2rem 0; border-bottom: 1px solid #e1e4e8; vertical-align: top; }
-th { font-weight: 600; color: #57606a; }
-.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.quiet { color: #57606a; }
-.bad { color: #b3261e; font-weight: 600; }
-.plots { display: flex; flex-wrap: wrap; gap: 0 3rem; }
-h3 span { font-weight: 400; color: #57606a; margin-left: .6rem; }
-svg { width: 520px; max-width: 100%; display: block; }
-svg rect { fill: #3b6ea5; } svg line { stroke: #8c959f; } svg text { font-size: 12px; fill: #57606a; }
-.sample { margin: 0 0 1.3rem; }
-.sample p { margin: 0 0 .25rem; }
-.row { display: flex; gap: 4px; }
-.row.many { flex-wrap: wrap; }
-figure { margin: 0; min-width: 48px; }
-.many figure { flex: none; }
-.many img { height: 88px; width: auto; }
-figure img { display: block; max-width: 100%; height: auto; }
-figcaption { font-size: 11px; color: #57606a; }
-.classes { list-style: none; margin: 0; padding: 0; columns: 34rem; column-gap: 3rem; }
-.classes li { display: grid; grid-template-columns: 2rem minmax(0, 1fr) 7rem 3.6rem; gap: .5rem; break-inside: avoid;
-  border-bottom: 1px solid #e1e4e8; padding: .1rem 0; align-items: center; }
-.bar { display: block; background: #3b6ea5; height: .65rem; }
-""".strip()
 
 
 def render(title: str, splits: list[Split]) -> str:
     """The page. `title` is what was looked at."""
-    parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        # Belt and braces: even a name that slipped through unescaped could load and run nothing.
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
-        '<meta name="viewport" content="width=device-width">',
-        f"<title>{escape(title)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>",
-        f"<h1>{escape(title)}</h1>",
-        _summary(splits),
-        *(_section(split) for split in splits),
-        "</body>\n</html>\n",
-    ]
-    return "\n".join(parts)
+    return document(title, [_summary(splits), *(_section(split) for split in splits)])
 
 
 def _summary(splits: list[Split]) -> str:
@@ -103,8 +59,8 @@ def _settings(settings: dict[str, Any]) -> str:
 
 def _plots(split: Split) -> str:
     plots = [
-        _plot("Samples by number of frames", spread(split.frames), histogram.svg(histogram.of(split.frames))),
-        _plot(
+        plot("Samples by number of frames", spread(split.frames), histogram.svg(histogram.of(split.frames))),
+        plot(
             "Samples by size in the tar",
             spread(split.sizes, units.size),
             histogram.svg(histogram.of(split.sizes), units.size),
@@ -113,41 +69,26 @@ def _plots(split: Split) -> str:
     return "\n".join(['<div class="plots">', *plots, "</div>"])
 
 
-def _plot(title: str, said: str, drawing: str) -> str:
-    return f"<div><h3>{title}<span>{escape(said)}</span></h3>{drawing}</div>"
-
-
 def _samples(split: Split) -> str:
     title = f"{len(split.sheets)} samples of {len(split.rows):,}, at random"
     return "\n".join([f"<h3>{title}</h3>", *(_sample(sheet, split.made.classes) for sheet in split.sheets)])
 
 
 def _sample(sheet: Sheet, classes: list[str]) -> str:
-    row, about = sheet.row, sheet.about
+    sample, about = sheet.row, sheet.about
     name = '<span class="quiet">no label</span>'
-    if row.label is not None:
-        name = f'<b>{escape(classes[row.label])}</b> <span class="quiet">· class {row.label}</span>'
-    facts = [f"video {row.key}", f"{row.frames} frames", units.size(row.bytes)]
+    if sample.label is not None:
+        name = f'<b>{escape(classes[sample.label])}</b> <span class="quiet">· class {sample.label}</span>'
+    facts = [f"video {sample.key}", f"{sample.frames} frames", units.size(sample.bytes)]
     if sheet.problem is not None:
         return (
-            f'<div class="sample"><p>{name} {_quiet(facts)}</p>'
+            f'<div class="sample"><p>{name} {quiet(facts)}</p>'
             f'<p class="bad">damaged: {escape(sheet.problem)}</p></div>'
         )
     facts.append(f"{about['width']}x{about['height']}")
     facts += [f"{about['fps']:g} fps"] if about.get("fps") else []
     facts += [f"“{about['text']}”"] if "text" in about else []
-    pictures = "".join(
-        f'<figure><img src="data:image/jpeg;base64,{base64.b64encode(picture.jpeg).decode()}" '
-        f'width="{picture.width}" height="{picture.height}" alt="frame {picture.frame}">'
-        f"<figcaption>{picture.frame}</figcaption></figure>"
-        for picture in sheet.pictures
-    )
-    kind = "row" if len(sheet.pictures) <= _ONE_LINE else "row many"
-    return f'<div class="sample"><p>{name} {_quiet(facts)}</p><div class="{kind}">{pictures}</div></div>'
-
-
-def _quiet(facts: list[str]) -> str:
-    return f'<span class="quiet">· {escape(" · ".join(facts))}</span>'
+    return f'<div class="sample"><p>{name} {quiet(facts)}</p>{row(sheet.pictures)}</div>'
 
 
 def _classes(split: Split) -> str:

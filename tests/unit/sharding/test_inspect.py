@@ -1,18 +1,11 @@
 import base64
-import contextlib
 import csv
-import os
 import re
-import shutil
-import signal
-import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from sharding import build, manifest, mjpeg, page, storage
 from sharding.build import Request
@@ -21,29 +14,10 @@ from sharding.errors import UserError
 from sharding.inspect import look, spread
 from sharding.settings import Settings
 from tests import shards
-from tests.conftest import need
+from tests.pages import Parsed, chromium, pixels, screenshot
 from tests.unit.sharding.videos import write_set, write_video
 
 HOSTILE = '<script>document.title = "owned"</script>'
-
-
-class Parsed(HTMLParser):
-    """The elements and the text of a page, as a browser sees them."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -249,52 +223,17 @@ def solid(sample: int, number: int, width: int, height: int) -> NDArray[np.uint8
     return np.full((height, width, 3), colour, np.uint8)
 
 
-def chromium(folder: Path, *options: str) -> str:
-    """What headless Chromium prints; none of its processes is left."""
-    program = shutil.which("chromium")
-    need(program, "chromium is not installed")
-    words = [
-        str(program),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={folder / 'profile'}",
-    ]
-    with subprocess.Popen(
-        [*words, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        try:
-            out, error = process.communicate(timeout=60)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, error
-    return out
-
-
 @pytest.mark.browser
 def test_a_browser_draws_the_pictures(tmp_path: Path) -> None:
     made = shards.make(tmp_path, [2], frames=3, width=80, height=60, picture=solid)
     assert main(["inspect", made.root, "--out", str(tmp_path / "page.html"), "--every", "2"]) == 0
-    target = tmp_path / "page.png"
-    chromium(
-        tmp_path,
-        "--hide-scrollbars",
-        "--force-device-scale-factor=1",
-        "--window-size=1200,1600",
-        f"--screenshot={target}",
-        f"file://{tmp_path}/page.html",
-    )
-    drawn = np.asarray(Image.open(target).convert("RGB")).astype(int)
-
-    def pixels(colour: tuple[int, int, int]) -> int:
-        return int((abs(drawn - colour).max(axis=2) <= 12).sum())
+    drawn = screenshot(tmp_path / "page.html", 1200, 1600)
 
     shown = [COLOURS[i] for i in (0, 2, 3, 5)]
-    assert [pixels(colour) for colour in shown] == pytest.approx([80 * 60] * 4, rel=0.1)
-    assert pixels((255, 110, 190)) == 0
+    assert [pixels(drawn, colour) for colour in shown] == pytest.approx([80 * 60] * 4, rel=0.1)
+    assert pixels(drawn, (255, 110, 190)) == 0
     # The histograms' bars.
-    assert pixels((0x3B, 0x6E, 0xA5)) > 100
+    assert pixels(drawn, (0x3B, 0x6E, 0xA5)) > 100
 
 
 @pytest.mark.browser

@@ -1,0 +1,64 @@
+"""What a classifier confuses: pure functions of labels and logits."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+class Mistake(NamedTuple):
+    """Video `number` of a split, of class `label`, was taken for `predicted` with this probability."""
+
+    number: int
+    label: int
+    predicted: int
+    probability: float
+
+
+class ClassScore(NamedTuple):
+    """How many of a class's `videos` were recognised, in percent, and what most of the others were taken for."""
+
+    label: int
+    videos: int
+    accuracy: float
+    taken_for: int | None
+
+
+def matrix(labels: Ints, logits: Floats) -> Ints:
+    """Videos by class, int64 (classes, classes): those of row r that were taken for column c."""
+    classes = logits.shape[1]
+    cells = labels * classes + logits.argmax(1)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_scores(counts: Ints) -> list[ClassScore]:
+    """Every class that has videos, the best recognised first; of equals, the one with more videos."""
+    scores = []
+    for label, row in enumerate(counts):
+        if videos := int(row.sum()):
+            wrong = row.copy()
+            wrong[label] = 0
+            taken_for = int(wrong.argmax()) if wrong.any() else None
+            scores.append(ClassScore(label, videos, 100 * float(row[label]) / videos, taken_for))
+    return sorted(scores, key=lambda score: (-score.accuracy, -score.videos, score.label))
+
+
+def confident_mistakes(labels: Ints, logits: Floats, most: int) -> list[Mistake]:
+    """The wrong predictions of the highest probability, at most `most`."""
+    predicted = logits.argmax(1)
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    probability = powers.max(1) / powers.sum(1)
+    wrong = np.flatnonzero(predicted != labels)
+    first = wrong[np.argsort(-probability[wrong], kind="stable")[:most]]
+    return [Mistake(int(i), int(labels[i]), int(predicted[i]), float(probability[i])) for i in first]
+
+
+def pairs(counts: Ints, most: int) -> list[tuple[int, int, int]]:
+    """(class, what it was taken for, videos): the cells beside the diagonal with the most videos, at most `most`."""
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    cells = [(*map(int, np.unravel_index(cell, wrong.shape)), int(wrong.flat[cell])) for cell in order]
+    return [(label, predicted, videos) for label, predicted, videos in cells if videos]

@@ -1,0 +1,65 @@
+"""One or more runs as one HTML page that needs nothing else; they may still be going on.
+
+python -m pipeline.report s3://bucket/runs/50-f8x2 s3://bucket/runs/50-f16x2
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from pipeline import curve, record, report_answers, report_curves, report_scores
+from pipeline.record import Record
+from sharding import storage, units
+from sharding.document import document
+from sharding.errors import one_line_errors
+
+STYLE = (
+    curve.STYLE
+    + """
+.wide { overflow-x: auto; }
+.legend { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: 0 0 .2rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 0 2.5rem; }
+.plots svg { width: 100%; }
+.columns { display: flex; flex-wrap: wrap; gap: 0 3.5rem; }
+.columns > * { flex: 1 1 26rem; min-width: 0; max-width: 54rem; }
+.columns .classes { columns: auto; }
+.columns .classes li { grid-template-columns: 2rem minmax(0, 1fr) 6rem 6.5rem; }
+.taken { display: block; font-size: 13px; color: var(--quiet); }
+svg.matrix path { fill: var(--accent); shape-rendering: crispEdges; }
+svg.matrix rect { fill: none; stroke: var(--axis); }
+"""
+)
+
+
+def render(runs: Sequence[Record]) -> str:
+    """The page of these runs."""
+    answers = [report_answers.section(run, found, i) for i, run in enumerate(runs) for found in run.answers()]
+    body = [
+        report_scores.runs_table(runs),
+        report_scores.evaluations_table(runs),
+        report_curves.section(runs),
+        *answers,
+    ]
+    return document(", ".join(run.name for run in runs), body, STYLE)
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.report", description="One or more runs as one HTML page."
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder or URL")
+    parser.add_argument("--out", help="file or URL to write (default: report.html in the first RUN)")
+    args = parser.parse_args(argv)
+    runs = [record.read(url, name) for url, name in zip(args.runs, record.names(args.runs), strict=True)]
+    out = args.out or storage.join(args.runs[0], "report.html")
+    page = render(runs).encode()
+    storage.write_bytes(out, page)
+    for run in runs:
+        print(f"{run.name}: {report_scores.state(run)}")
+    print(f"{out}: {units.size(len(page))}, open it in a browser")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

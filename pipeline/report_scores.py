@@ -1,0 +1,112 @@
+"""The report's tables: every run in a line, and every evaluation beside the published score."""
+
+from collections.abc import Sequence
+from html import escape
+from statistics import median
+
+from pipeline import curve
+from pipeline.record import Evaluation, Record
+
+_RUN = ("run", "model", "data", "state")
+_FIGURES = ("loss", "top-1", "best top-1", "top-5", "published top-1", "clips/s", "data wait")
+_EVALUATION = ("run", "split")
+_SCORES = ("videos", "top-1", "top-5", "mean class", "loss", "published top-1", "difference")
+_UNKNOWN = "\N{EN DASH}"
+_SAID = (
+    "Loss and accuracies (%) of validation while training, from one view of each video; speeds are medians."
+)
+_NONE = "none yet: python -m pipeline.evaluate ... --out RUN writes them into the run folder"
+
+
+def runs_table(runs: Sequence[Record]) -> str:
+    """What was trained, how far it is, and how well it does."""
+    rows = []
+    for i, run in enumerate(runs):
+        last = run.validation[-1] if run.validation else {}
+        figures = [
+            _value(last.get("loss"), ".3f"),
+            _value(last.get("top1"), ".1f"),
+            _value(max((line["top1"] for line in run.validation), default=None), ".1f"),
+            _value(last.get("top5"), ".1f"),
+            _value(_published(run), ".1f"),
+            _value(_median(run, "clips_per_s"), ",.1f"),
+            _value(_median(run, "data_wait"), ".1%"),
+        ]
+        rows.append((_texts(i, run, _model(run), _data(run), state(run)), figures))
+    return f'{_table(_RUN, _FIGURES, rows)}\n<p class="quiet">{_SAID}</p>'
+
+
+def evaluations_table(runs: Sequence[Record]) -> str:
+    """The scores that `pipeline.evaluate` wrote."""
+    rows = [
+        (_texts(i, run, evaluation.split), _scores(run, evaluation))
+        for i, run in enumerate(runs)
+        for evaluation in run.evaluations
+    ]
+    content = _table(_EVALUATION, _SCORES, rows) if rows else f'<p class="quiet">{_NONE}</p>'
+    return f"<h3>Evaluations</h3>\n{content}"
+
+
+def state(run: Record) -> str:
+    """How far a run is."""
+    if not run.train:
+        return "no metrics yet"
+    last, epochs = run.train[-1], run.config.optim.epochs
+    if run.finished:
+        return f"finished: {last['step']:,} steps, {epochs} epochs"
+    return f"going on: step {last['step']:,}, in epoch {last['epoch'] + 1} of {epochs}"
+
+
+def _scores(run: Record, evaluation: Evaluation) -> list[str]:
+    found, known = evaluation.scores, _published(run)
+    return [
+        _value(found["videos"], ",d"),
+        _value(found["top1"], ".2f"),
+        _value(found["top5"], ".2f"),
+        _value(found.get("mean_class"), ".2f"),
+        _value(found["loss"], ".3f"),
+        _value(known, ".1f"),
+        _value(None if known is None else found["top1"] - known, "+.1f"),
+    ]
+
+
+def _model(run: Record) -> str:
+    if run.published is not None:
+        return run.published.name
+    model = run.config.model
+    return f"depth {model.depth}, f{model.num_frames // 2}x2"
+
+
+def _data(run: Record) -> str:
+    if run.split is None:
+        return run.config.data.root
+    return f"{run.split.dataset}, {len(run.split.classes)} classes"
+
+
+def _published(run: Record) -> float | None:
+    return None if run.published is None else run.published.top1
+
+
+def _median(run: Record, name: str) -> float | None:
+    values = [line[name] for line in run.train if name in line]
+    return median(values) if values else None
+
+
+def _value(value: float | None, form: str) -> str:
+    return _UNKNOWN if value is None else format(value, form)
+
+
+def _table(texts: Sequence[str], figures: Sequence[str], rows: Sequence[tuple[list[str], list[str]]]) -> str:
+    """A table of `rows` (texts as HTML, figures); a column of figures that no row has is left out."""
+    known = [i for i in range(len(figures)) if any(found[i] != _UNKNOWN for _, found in rows)]
+    lines = [(texts, figures, "th"), *((*row, "td") for row in rows)]
+    html = [
+        "".join(f"<{tag}>{text}</{tag}>" for text in some)
+        + "".join(f'<{tag} class="n">{found[i]}</{tag}>' for i in known)
+        for some, found, tag in lines
+    ]
+    return "\n".join(['<div class="wide"><table>', *(f"<tr>{line}</tr>" for line in html), "</table></div>"])
+
+
+def _texts(colour: int, run: Record, *others: str) -> list[str]:
+    return [f"{curve.key(colour)}{escape(run.name)}", *map(escape, others)]
