@@ -106,6 +106,20 @@ def lane_order(length: int, order: Order, epoch: int, lane: int) -> Indices:
     return np.argsort(np.arange(length) + order.window * jitter, kind="stable")
 
 
+def epoch_order(shard_samples: Indices, order: Order, epoch: int) -> Indices:
+    """Which sample every number of an epoch is, int64 (samples,), as its place among the samples of all shards."""
+    starts = np.cumsum(shard_samples) - shard_samples
+    raw = np.concatenate(
+        [np.arange(starts[i], starts[i] + shard_samples[i])
+         for i in shard_permutation(len(shard_samples), order.seed, epoch)]
+    )  # fmt: skip
+    numbered = np.empty_like(raw)
+    for lane in range(min(order.lanes, len(raw))):
+        start, length = lane_start(len(raw), order.lanes, lane), lane_length(len(raw), order.lanes, lane)
+        numbered[lane :: order.lanes] = raw[start : start + length][lane_order(length, order, epoch, lane)]
+    return numbered
+
+
 def numbers(start: int, stop: int, consumer: int, consumers: int) -> range:
     """The sample numbers n in [start, stop) that `consumer` takes."""
     return range(start + (consumer - start) % consumers, stop, consumers)

@@ -21,7 +21,7 @@ from pipeline.checkpoint import Checkpoints, Due, load
 from pipeline.clips import train_cutter
 from pipeline.config import Config
 from pipeline.distributed import World, joined
-from pipeline.evaluate import evaluate
+from pipeline.evaluate import predict, score
 from pipeline.initialise import initialise
 from pipeline.learner import Learner, build_model
 from pipeline.loader import Batch, batches
@@ -68,7 +68,10 @@ def train(config: Config, world: World) -> None:
         scores = None
         if epoch_ends and (at.epoch % run.evaluate_epochs == 0 or at.epoch == optim.epochs):
             world.share_buffers(learner.model)
-            scores = evaluate(learner.model, validation_set, config, world, at.global_batch)
+            predictions = predict(learner.model, validation_set, config, world, at.global_batch)
+            scores = score(predictions) if predictions else None
+            if log and predictions:
+                log.validation(at.done, validation_set, predictions.keys)
             if reporter and scores:
                 reporter.validation({"step": at.done, "epoch": batch.epoch, **asdict(scores)})
         if save:
@@ -109,6 +112,8 @@ def _ready(
     if world.main:
         _announce(config, at, world)
         audit.clear(run.folder, at.done)
+        if run.audit:
+            audit.begin(run.folder, audit.Start(at, world.ranks, train_set.root))
     world.wait()
     return learner, at
 

@@ -1,6 +1,7 @@
 """Training on several processes: the same as on one, and the same after a kill as without it."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,7 @@ def test_a_run_killed_on_two_processes_goes_on_with_one(
     killed(training(2, root, folder, "run.checkpoint_steps=4"), folder, tmp_path / "log", at_step=5)
     run(training(1, root, folder))
     assert audit.keys_by_step(str(folder)) == audit.keys_by_step(str(uninterrupted))
+    assert "\nproven: " in run([sys.executable, "-m", "pipeline.audit", str(folder)]).stdout
 
 
 @pytest.mark.world(3)

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import plan
 from pipeline.plan import (
     Order,
     Piece,
@@ -65,6 +66,13 @@ def test_what_earlier_positions_left_behind_is_less_than_a_window(
     earlier = [raw for position, raw in enumerate(positions) if position in range(first % step, first, step)]
     assert front(positions, first, step) == max(earlier, default=-1) + 1
     assert sum(raw < front(positions, first, step) for raw in positions[first:]) < order.window
+
+
+@given(shards, orders, epochs)
+def test_a_whole_epochs_order_is_that_of_its_lanes(sizes: list[int], order: Order, epoch: int) -> None:
+    everything = [(shard, row) for shard, size in enumerate(sizes) for row in range(size)]
+    whole = [everything[i] for i in plan.epoch_order(np.array(sizes), order, epoch)]
+    assert whole == epoch_order(sizes, order, epoch)
 
 
 @given(st.integers(0, 500), st.integers(1, 60))
