@@ -87,6 +87,14 @@ def test_a_finished_run_starts_and_ends_without_a_step(
     assert (root / "run" / "metrics.jsonl").read_text() == lines
 
 
+def test_consumers_that_do_not_divide_the_lanes_are_told_what_it_costs(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(command(root, f"run.folder={tmp_path}", "data.lanes=3", "data.workers=2")) == 0
+    told = "1 ranks x 2 workers do not divide the run's 3 lanes: the shards are read 2 times an epoch"
+    assert f"warning: {told}\n" in capsys.readouterr().err
+
+
 def test_a_resumed_run_takes_the_configurations_optimiser(root: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     changed = ["optim.weight_decay=0.1", "optim.momentum=0.5", "optim.nesterov=false"]
