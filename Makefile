@@ -15,6 +15,7 @@ demo: .venv/installed
 	$(BIN)/torchrun --standalone --nproc-per-node 2 -m pipeline.train --config configs/demo.yaml data.root=$(DEMO)/shards run.folder=$(DEMO)/run
 	$(BIN)/torchrun --standalone --nproc-per-node 2 -m pipeline.evaluate --checkpoint $(DEMO)/run --data $(DEMO)/shards/validation --out $(DEMO)/run
 	$(BIN)/python -m pipeline.summary $(DEMO)/run
+	$(BIN)/python -m pipeline.report $(DEMO)/run
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

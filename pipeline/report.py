@@ -16,6 +16,7 @@ STYLE = (
     curve.STYLE
     + """
 .wide { overflow-x: auto; }
+.runs td { white-space: nowrap; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: 0 0 .2rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 0 2.5rem; }
 .plots svg { width: 100%; }

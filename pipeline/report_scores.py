@@ -105,7 +105,9 @@ def _table(texts: Sequence[str], figures: Sequence[str], rows: Sequence[tuple[li
         + "".join(f'<{tag} class="n">{found[i]}</{tag}>' for i in known)
         for some, found, tag in lines
     ]
-    return "\n".join(['<div class="wide"><table>', *(f"<tr>{line}</tr>" for line in html), "</table></div>"])
+    return "\n".join(
+        ['<div class="wide runs"><table>', *(f"<tr>{line}</tr>" for line in html), "</table></div>"]
+    )
 
 
 def _texts(colour: int, run: Record, *others: str) -> list[str]:
