@@ -91,7 +91,8 @@ def measure_step(config: Config, world: World, steps: int) -> StepFigures:
         )
     share = optim.global_batch // world.ranks
     learner = Learner(build_model(config, CLASSES), config, world)
-    clips = empty_clips(share, config.model.num_frames, config.data.size, pin=world.device.type == "cuda")
+    shape = (config.model.num_frames, 3, config.data.size, config.data.size)
+    clips = empty_clips(share, shape, pin=world.device.type == "cuda")
     clips.random_(0, 256)
     labels = torch.zeros(share, dtype=torch.int64)
     marks = _Marks(world.device)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import sampling
-from pipeline.config import Config
+from pipeline.config import Config, Views
 from pipeline.samples import DamagedError, Sample
+from pipeline.time_order import FrameOrder, reordered
 from pipeline.transforms import EvalTransform, TrainTransform, crop_and_resize, mirror_bgr, mirror_labels
 from sharding import mjpeg
 from sharding.errors import UserError
@@ -63,6 +64,10 @@ class TrainCutter:
     transform: TrainTransform
     decode: FrameDecoder
 
+    def shape(self, sample: Sample) -> tuple[int, ...]:
+        """(frames, 3, size, size), whatever the sample."""
+        return self.num_frames, 3, self.size, self.size
+
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
         """Fill `out` with a random clip of `sample`; returns the label that goes with its flip."""
         indices = self.frame_rule(sample.row.frames, self.num_frames, rng)
@@ -79,18 +84,31 @@ class TrainCutter:
 
 @dataclass(frozen=True)
 class EvalCutter:
-    """The middle frame of each segment and the centre crop: one view, nothing random."""
+    """The views of the test protocol, with the frames of each clip in `order`: one decoding, nothing random."""
 
     num_frames: int
-    size: int
+    views: Views
     transform: EvalTransform
     decode: FrameDecoder
+    order: FrameOrder
+
+    def shape(self, sample: Sample) -> tuple[int, ...]:
+        """(views, frames, 3, height, width); of whole frames, the size follows from the sample's."""
+        width, height = self.transform.view_size(sample.meta["width"], sample.meta["height"])
+        return self.views.clips * self.views.crops, self.num_frames, 3, height, width
 
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
-        """Fill `out` with the view of `sample`; returns its label, None in a test split."""
-        frames = self.decode(sample, sampling.uniform_indices(sample.row.frames, self.num_frames)[0])
-        self.transform(frames, out[None])
+        """Fill `out` with the views of `sample`; returns its label, None in a test split."""
+        clips = reordered(self._clips(sample.row.frames), self.order, sample.row.key)
+        needed, places = np.unique(clips, return_inverse=True)
+        self.transform(self.decode(sample, needed), places.reshape(clips.shape), out)
         return sample.row.label
+
+    def _clips(self, video_frames: int) -> NDArray[np.int64]:
+        if self.views.sampling == "dense":
+            stride = self.views.dense_stride
+            return sampling.dense_indices(video_frames, self.num_frames, stride, self.views.clips)
+        return sampling.uniform_indices(video_frames, self.num_frames, self.views.clips)
 
 
 def train_cutter(config: Config, classes: list[str]) -> TrainCutter:
@@ -102,12 +120,12 @@ def train_cutter(config: Config, classes: list[str]) -> TrainCutter:
     )
 
 
-def eval_cutter(config: Config) -> EvalCutter:
-    """The validation clips that `config` asks for."""
-    data = config.data
-    return EvalCutter(
-        config.model.num_frames, data.size, EvalTransform(data.size, data.short_side), FrameDecoder()
-    )
+def eval_cutter(config: Config, order: FrameOrder = "forward") -> EvalCutter:
+    """The views that `config` asks for, with the frames of each clip in `order`."""
+    data, views = config.data, config.views
+    size = data.size if views.size is None else views.size
+    transform = EvalTransform(None if size == "full" else size, data.short_side, views.crops)
+    return EvalCutter(config.model.num_frames, views, transform, FrameDecoder(), order)
 
 
 def _label(sample: Sample) -> int:

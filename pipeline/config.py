@@ -5,7 +5,7 @@ key, a value of the wrong type or a broken file is a `UserError` that names it.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -67,6 +67,26 @@ class Data(Section):
             raise ValueError(f"size {self.size} is more than short_side {self.short_side}")
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise ValueError(f"scales {list(self.scales)} must be one or more shares in (0, 1]")
+        return self
+
+
+class Views(Section):
+    """The views of a video that evaluation and prediction average; in training, the validation's."""
+
+    clips: int = Field(1, ge=1)
+    "Clips of a video, each of `model.num_frames` frames."
+    crops: Literal[1, 3, 5, 10] = 1
+    "Of each frame: the centre; left, right and centre; the corners and the centre; these and their mirror images."
+    sampling: Literal["uniform", "dense"] = "uniform"
+    "uniform: a clip spans the video; dense: it takes every `dense_stride`-th frame."
+    dense_stride: int = Field(2, ge=1)
+    size: Annotated[int, Field(ge=32)] | Literal["full"] | None = None
+    "Height and width of a view, by default `data.size`; full: the whole frame, its shorter side at `data.short_side`."
+
+    @model_validator(mode="after")
+    def _whole_frames_are_not_cropped(self) -> "Views":
+        if self.size == "full" and self.crops != 1:
+            raise ValueError(f"size full has one crop, not {self.crops}")
         return self
 
 
@@ -135,9 +155,18 @@ class Config(Section):
 
     model: Model = Model()
     data: Data
+    views: Views = Views()
     optim: Optim = Optim()
     init: Init = Init()
     run: Run
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> "Config":
+        if isinstance(self.views.size, int) and self.views.size > self.data.short_side:
+            raise ValueError(
+                f"views.size {self.views.size} is more than data.short_side {self.data.short_side}"
+            )
+        return self
 
 
 def load(path: str, overrides: list[str]) -> Config:

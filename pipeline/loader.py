@@ -120,8 +120,7 @@ def _assembled(parts: list[Chunk], pin: bool) -> Batch:
         (part,) = parts
         return Batch(part.epoch, part.step, part.numbers, part.keys, part.labels, part.clips, part.replaced)
     items = sorted((number, p, i) for p, part in enumerate(parts) for i, number in enumerate(part.numbers))
-    _, frames, _, size, _ = parts[0].clips.shape
-    clips = empty_clips(len(items), frames, size, pin)
+    clips = empty_clips(len(items), parts[items[0][1]].clips.shape[1:], pin) if items else torch.empty(0)
     for slot, (_, p, i) in enumerate(items):
         clips[slot].copy_(parts[p].clips[i])
     return Batch(

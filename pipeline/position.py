@@ -76,12 +76,16 @@ def check_splits(train_set: Manifest, validation_set: Manifest) -> None:
     if train_set.classes != validation_set.classes:
         raise UserError(f"{validation_set.root}: its classes are not those of {train_set.root}")
     for split in (train_set, validation_set):
-        first = next(i for i, shard in enumerate(split.shards) if shard.samples)
-        row = load_sidecar(split.sidecar_url(first)).samples[0]
-        if row.label is None:
+        if not is_labelled(split):
             raise UserError(
-                f"{split.root}: sample {row.key} has no label; train and validate on labelled splits"
+                f"{split.root}: its samples have no labels; train and validate on labelled splits"
             )
+
+
+def is_labelled(split: Manifest) -> bool:
+    """Whether the first sample has a label."""
+    first = next(i for i, shard in enumerate(split.shards) if shard.samples)
+    return load_sidecar(split.sidecar_url(first)).samples[0].label is not None
 
 
 def resumed(state: dict[str, Any], fresh: Position, folder: str, lanes_given: bool) -> Position:

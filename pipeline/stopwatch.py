@@ -54,13 +54,9 @@ class TimedCutter:
         self._cutter = dataclasses.replace(cutter, decode=TimedDecoder(watch))
         self._watch = watch
 
-    @property
-    def num_frames(self) -> int:
-        return self._cutter.num_frames
-
-    @property
-    def size(self) -> int:
-        return self._cutter.size
+    def shape(self, sample: Sample) -> tuple[int, ...]:
+        """The training cutter's."""
+        return self._cutter.shape(sample)
 
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
         with self._watch.stage("verifying"):

@@ -1,7 +1,7 @@
 """Plan and shards to decoded clips: what one consumer (a worker of a rank) adds to each global batch."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,14 +21,12 @@ from sharding.manifest import Manifest
 class Cutter(Protocol):
     """How a sample becomes a clip."""
 
-    @property
-    def num_frames(self) -> int: ...
-
-    @property
-    def size(self) -> int: ...
+    def shape(self, sample: Sample) -> tuple[int, ...]:
+        """Of what it makes of `sample`: (frames, 3, height, width), or (views, frames, 3, height, width)."""
+        ...
 
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
-        """Decode into `out`, uint8 (frames, 3, size, size) with channels-last memory; returns the label."""
+        """Decode into `out`, uint8 of that shape with channels-last memory; returns the label."""
         ...
 
 
@@ -36,9 +34,10 @@ class Cutter(Protocol):
 class Chunk:
     """One consumer's part of a global batch.
 
-    `numbers`: the samples' numbers in the epoch; `clips`: uint8 (clips, frames, 3, size, size), channels-last
-    memory; `labels`: int64 (clips,), -1 where unknown. `replaced`: which of the planned `keys` are damaged, so that
-    others stand in for them. `error`: why there is nothing more to come.
+    `numbers`: the samples' numbers in the epoch; `clips`: uint8 (clips, frames, 3, size, size) in training, (videos,
+    views, frames, 3, height, width) in evaluation, channels-last memory, (0,) where there are none; `labels`: int64
+    (clips,), -1 where unknown. `replaced`: which of the planned `keys` are damaged, so that others stand in for them.
+    `error`: why there is nothing more to come.
     """
 
     epoch: int
@@ -130,13 +129,13 @@ class ClipStream(IterableDataset[Chunk]):
     def _chunk(
         self, epoch: int, step: int, numbers: list[int], lanes: Lanes, substitutes: Substitutes
     ) -> Chunk:
-        clips = empty_clips(len(numbers), self.cutter.num_frames, self.cutter.size)
+        room = _Room(len(numbers))
         labels = torch.empty(len(numbers), dtype=torch.int64)
         keys, replaced = [], []
         for place, number in enumerate(numbers):
             reader, spans = lanes[number % self.order.lanes]
             span = next(spans)
-            cut = functools.partial(self._cut, epoch, number, clips[place])
+            cut = functools.partial(self._cut, epoch, number, room, place)
             try:
                 label = cut(span)
             except DamagedError as damage:
@@ -144,15 +143,34 @@ class ClipStream(IterableDataset[Chunk]):
                 replaced.append(span.row.key)
             labels[place] = -1 if label is None else label
             keys.append(span.row.key)
-        return Chunk(epoch, step, numbers, keys, labels, clips, replaced)
+        return Chunk(epoch, step, numbers, keys, labels, room.clips, replaced)
 
-    def _cut(self, epoch: int, number: int, clip: Tensor, span: Span) -> int | None:
-        """Fill `clip` for sample `number` of the epoch; returns its label."""
+    def _cut(self, epoch: int, number: int, room: "_Room", place: int, span: Span) -> int | None:
+        """Fill `place` in `room` for sample `number` of the epoch; returns its label."""
         rng = plan.augmentation_rng(self.order.seed, epoch, number)
-        return self.cutter(checked(span), rng, clip)
+        sample = checked(span)
+        return self.cutter(sample, rng, room.clip(place, self.cutter.shape(sample)))
 
 
-def empty_clips(clips: int, frames: int, size: int, pin: bool = False) -> Tensor:
-    """Unfilled uint8 (clips, frames, 3, size, size) with each frame's pixels interleaved in memory."""
-    shape = (clips, frames, size, size, 3)
-    return torch.empty(shape, dtype=torch.uint8, pin_memory=pin).permute(0, 1, 4, 2, 3)
+class _Room:
+    """The memory of a chunk's clips, made when the first one's shape is known.
+
+    All of a chunk have that shape: where it follows from the video (whole frames in evaluation), a chunk is one video.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.clips = torch.empty(0)
+
+    def clip(self, place: int, shape: Sequence[int]) -> Tensor:
+        """The memory of clip number `place`, to be filled."""
+        if not len(self.clips):
+            self.clips = empty_clips(self._count, shape)
+        return self.clips[place]
+
+
+def empty_clips(clips: int, shape: Sequence[int], pin: bool = False) -> Tensor:
+    """Unfilled uint8 (clips, *shape), each frame's pixels interleaved in memory; `shape` ends in 3, height, width."""
+    *outer, channels, height, width = shape
+    memory = torch.empty((clips, *outer, height, width, channels), dtype=torch.uint8, pin_memory=pin)
+    return memory.movedim(-1, -3)

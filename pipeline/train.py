@@ -21,7 +21,6 @@ from pipeline.checkpoint import Checkpoints, Due, load
 from pipeline.clips import train_cutter
 from pipeline.config import Config
 from pipeline.distributed import World, joined
-from pipeline.evaluate import predict, score
 from pipeline.initialise import initialise
 from pipeline.learner import Learner, build_model
 from pipeline.loader import Batch, batches
@@ -30,6 +29,8 @@ from pipeline.metrics import Reporter
 from pipeline.optim import learning_rate
 from pipeline.plan import readers_per_lane
 from pipeline.position import Position
+from pipeline.predictions import predict
+from pipeline.scores import score
 from pipeline.stream import ClipStream, Passes
 from sharding import manifest, storage
 from sharding.errors import one_line_errors
@@ -68,7 +69,9 @@ def train(config: Config, world: World) -> None:
         scores = None
         if epoch_ends and (at.epoch % run.evaluate_epochs == 0 or at.epoch == optim.epochs):
             world.share_buffers(learner.model)
-            predictions = predict(learner.model, validation_set, config, world, at.global_batch)
+            predictions = predict(
+                learner.model, validation_set, config, world, at.global_batch // world.ranks
+            )
             scores = score(predictions) if predictions else None
             if log and predictions:
                 log.validation(at.done, validation_set, predictions.keys)

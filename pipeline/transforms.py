@@ -175,18 +175,31 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """The test protocol's views of a clip: scaled to `shorter_side`, cropped to `size`."""
+    """The test protocol's views of clips: scaled to `shorter_side`, cropped to `size`; None: whole frames."""
 
-    size: int
+    size: int | None
     shorter_side: int
     num_crops: int = 1
 
-    def __call__(self, frames: Tensor, out: Tensor) -> None:
-        """Fill `out`, uint8 (num_crops, T, 3, size, size), from `frames`, uint8 (T, 3, H, W), both channels-last."""
+    def view_size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) of the views of such frames."""
+        if self.size is None:
+            return scaled_size(width, height, self.shorter_side)
+        return self.size, self.size
+
+    def __call__(self, frames: Tensor, clips: NDArray[np.int64], out: Tensor) -> None:
+        """Fill `out` with the crops of the first clip, then of the next.
+
+        `frames`: uint8 (F, 3, H, W); `clips`: which of them make each clip, int64 (clips, T); `out`: uint8
+        (clips * num_crops, T, 3, height, width).
+        """
         height, width = frames.shape[-2:]
         width, height = scaled_size(width, height, self.shorter_side)
         frames = resize(frames, width, height)
-        for view, (box, flip) in zip(out, crop_views(width, height, self.size, self.num_crops), strict=True):
-            crop_and_resize(frames, box, view)
-            if flip:
-                view.copy_(view.flip(-1))
+        crops = [View((0, 0, width, height), False)]
+        if self.size is not None:
+            crops = crop_views(width, height, self.size, self.num_crops)
+        for clip, views in zip(torch.from_numpy(clips), torch.split(out, len(crops)), strict=True):
+            for view, ((x, y, w, h), flip) in zip(views, crops, strict=True):
+                seen = frames[:, :, y : y + h, x : x + w][clip]
+                view.copy_(seen.flip(-1) if flip else seen)

@@ -32,7 +32,7 @@ def test_a_training_clip_has_the_pixels_of_decoding_cropping_resizing_and_flippi
 ) -> None:
     tree = {"data": {"root": "x", "size": 48, "flip": "reference"}, "run": {"folder": "x"}}
     cutter = train_cutter(config.override(tree, ["model.num_frames=4"], "test"), shards.CLASSES)
-    clip = empty_clips(1, 4, 48)[0]
+    clip = empty_clips(1, (4, 3, 48, 48))[0]
     cutter(sample, np.random.default_rng(seed), clip)
 
     rng = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ def command(root: Path, *overrides: str) -> list[str]:
         (["run.folder={new}", "init.from=/nowhere.pt"], "/nowhere.pt"),
         (
             ["run.folder={new}", "data.train=test", "optim.global_batch=2"],
-            "has no label; train and validate on labelled splits",
+            "have no labels; train and validate on labelled splits",
         ),
     ],
 )

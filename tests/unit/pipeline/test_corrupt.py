@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import config, corrupt, evaluate, journal, plan, train
+from pipeline import config, corrupt, journal, plan, predictions, train
 from pipeline.clips import eval_cutter
 from pipeline.distributed import World
 from pipeline.loader import Batch, batches
@@ -70,7 +70,7 @@ def clips(parts: list[Batch]) -> dict[int, tuple[str, int, Tensor]]:
 
 def sample_of(clip: Tensor) -> int:
     """Which sample the pixels were taken from: red tells."""
-    return round(clip[:, 0].float().mean().item())
+    return round(clip[..., 0, :, :].float().mean().item())
 
 
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (2, 0), (4, 0), (1, 2)])
@@ -222,4 +222,4 @@ def test_evaluation_stops_at_damage(tmp_path: Path) -> None:
     )
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3))
     with pytest.raises(UserError, match=r"sample clip-1, .*its CRC-32 differs"):
-        evaluate.predict(network, split, chosen, World(0, 1, torch.device("cpu")), batch=2)
+        predictions.predict(network, split, chosen, World(0, 1, torch.device("cpu")), batch=2)

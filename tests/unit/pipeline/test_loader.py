@@ -34,10 +34,11 @@ if __name__ == "__main__":
 class Cutter:
     """Takes no time; sleeps for ever over the sample with the key `asleep`, and fails over the key `broken`."""
 
-    num_frames, size = 2, 4
-
     def __init__(self, asleep: str = "", broken: str = "") -> None:
         self.asleep, self.broken = asleep, broken
+
+    def shape(self, sample: Sample) -> tuple[int, ...]:
+        return 2, 3, 4, 4
 
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
         if sample.row.key == self.asleep:

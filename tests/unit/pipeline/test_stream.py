@@ -79,10 +79,10 @@ def test_clips_are_decoded_from_the_right_sample_and_frames(split: Manifest) -> 
     cutter = eval_cutter(settings(split))
     stream = ClipStream(split, cutter, ORDER, Passes(BATCH), 0, 1)
     for batch in batches(stream, workers=0):
-        assert batch.clips.shape == (BATCH, 4, 3, 32, 32)
+        assert batch.clips.shape == (BATCH, 1, 4, 3, 32, 32)
         assert batch.clips.dtype == torch.uint8
-        assert batch.clips.stride()[2:] == (1, 96, 3)  # channels-last
-        for clip, key, label in zip(batch.clips, batch.keys, batch.labels.tolist(), strict=True):
+        assert batch.clips.stride()[3:] == (1, 96, 3)  # channels-last
+        for clip, key, label in zip(batch.clips[:, 0], batch.keys, batch.labels.tolist(), strict=True):
             sample = int(key.removeprefix("clip-"))
             assert label == sample % 3
             assert abs(clip[:, 0].float().mean().item() - sample) < 3

@@ -99,7 +99,7 @@ def test_evaluation_pixels_are_the_references(case: dict[str, Any]) -> None:
     """Fixed-point rounding differs from PIL's by one level in a few pixels; most frames are equal."""
     frames = np.stack([picture(case["width"], case["height"], case["seed"])] * 2)
     clip = empty(1, 2, case["crop"])
-    EvalTransform(case["crop"], case["shorter_side"])(clip_of(frames), clip)
+    EvalTransform(case["crop"], case["shorter_side"])(clip_of(frames), np.array([[0, 1]]), clip)
     expected = np.asarray(Image.open(GOLDEN_DIR / case["file"]).convert("RGB"))
     for frame in clip[0]:
         difference = np.abs(frame.permute(1, 2, 0).numpy().astype(int) - expected)
@@ -124,7 +124,7 @@ def test_training_pixels_are_pils(box: tuple[int, int, int, int]) -> None:
 @pytest.mark.parametrize("shorter_side", [256, 224])
 def test_evaluation_of_ten_crops_shows_each_box_and_its_mirror_image(shorter_side: int) -> None:
     clip = empty(10, 2, 32)
-    EvalTransform(32, shorter_side // 4, 10)(noise(2, 80, 64), clip)
+    EvalTransform(32, shorter_side // 4, 10)(noise(2, 80, 64), np.array([[0, 1]]), clip)
     assert torch.equal(clip[0::2].flip(-1), clip[1::2])
     assert not torch.equal(clip[0], clip[2])
 
