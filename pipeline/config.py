@@ -107,8 +107,18 @@ class Optim(Section):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(5e-4, ge=0)
-    frozen_norm: bool = False
-    "Batch norms use their stored statistics and do not update them."
+    decay_norms: bool = True
+    "Weight decay on the scales and biases of batch norms and on the classifier's bias too, as the paper's code has it."
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    "Share of each label that is spread over all classes."
+    clip_norm: float | None = Field(None, gt=0)
+    "Gradients whose norm, over all weights together, is larger are scaled down to it."
+    accumulate: int = Field(1, ge=1)
+    "Parts that a rank's clips of a step are computed in, one after another: less memory, the same global batch."
+    frozen_norm: Literal["none", "all", "all_but_first"] = "none"
+    "Batch norms that use their stored statistics and do not update them; the first is the stem's."
+    sync_norm: bool = False
+    "Batch norms take their statistics over the clips of all ranks; on GPUs only."
 
 
 class Init(Section):

@@ -1,6 +1,7 @@
 """The network with its optimiser: one training step, and the state that a checkpoint keeps of both."""
 
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from blvnet import BLVNetTAM
-from pipeline.config import Config
+from pipeline.config import Config, Optim
 from pipeline.distributed import World
 from pipeline.normalise import Normaliser
 from pipeline.optim import set_learning_rate, sgd
 from pipeline.precision import Precision
+from sharding.errors import UserError
 
 
 def build_model(config: Config, num_classes: int) -> BLVNetTAM:
@@ -22,18 +24,25 @@ def build_model(config: Config, num_classes: int) -> BLVNetTAM:
 
 
 class Learner:
-    """A model on this rank's device, trained together with the other ranks."""
+    """A model on this rank's device, trained together with the other ranks.
+
+    Raises `UserError` for settings that these ranks or this device cannot carry out.
+    """
 
     def __init__(self, model: BLVNetTAM, config: Config, world: World) -> None:
+        _check(config.optim, world)
         self.model = model.to(world.device)
+        if config.optim.sync_norm and world.ranks > 1:
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         self._parallel: nn.Module = self.model
         if world.ranks > 1:
             self._parallel = _data_parallel(self.model, world.device)
         self._seed, self._rank, self._ranks = config.run.seed, world.rank, world.ranks
-        self._frozen_norm = config.optim.frozen_norm
+        self._optim = config.optim
+        self._frozen = _frozen_norms(self.model, config.optim)
         self._normalise = Normaliser(world.device)
         self._precision = Precision(config.run.precision, world.device)
-        self._optimizer = sgd(self.model.parameters(), config.optim, world.device)
+        self._optimizer = sgd(self.model, config.optim, world.device)
         self._device = world.device
 
     def step(self, clips: Tensor, labels: Tensor, step: int, lr: float) -> tuple[Tensor, Tensor]:
@@ -47,11 +56,23 @@ class Learner:
         torch.manual_seed((self._seed * 1_000_003 + step) * self._ranks + self._rank)
         set_learning_rate(self._optimizer, lr)
         labels = labels.to(self._device, non_blocking=True)
-        with self._precision.autocast():
-            logits = self._parallel(self._normalise(clips))
-            loss = F.cross_entropy(logits, labels)
-        self._precision.step(loss, self._optimizer)
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+        loss, correct = (
+            torch.zeros((), device=self._device),
+            torch.zeros((), dtype=torch.int64, device=self._device),
+        )
+        parts = self._optim.accumulate
+        cut = zip(clips.tensor_split(parts), labels.tensor_split(parts), strict=True)
+        for number, (some, theirs) in enumerate(cut, start=1):
+            with self._exchange(number == parts):
+                with self._precision.autocast():
+                    logits = self._parallel(self._normalise(some))
+                    part = F.cross_entropy(logits, theirs, label_smoothing=self._optim.label_smoothing)
+                part = part * (len(theirs) / len(labels))
+                self._precision.backward(part)
+            loss += part.detach()
+            correct += (logits.detach().argmax(1) == theirs).sum()
+        self._precision.update(self._optimizer, self._optim.clip_norm)
+        return loss, correct
 
     def state(self) -> dict[str, Any]:
         """Model, optimiser and scaler, to be saved."""
@@ -72,10 +93,35 @@ class Learner:
 
     def _train_mode(self) -> None:
         self._parallel.train()
-        if self._frozen_norm:
-            for module in self.model.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+        for norm in self._frozen:
+            norm.eval()
+
+    def _exchange(self, last: bool) -> AbstractContextManager[None]:
+        """Gradients are averaged over the ranks once a step, in the backward pass of its last part."""
+        if isinstance(self._parallel, DistributedDataParallel) and not last:
+            return self._parallel.no_sync()
+        return nullcontext()
+
+
+def _check(optim: Optim, world: World) -> None:
+    share = optim.global_batch // world.ranks
+    if optim.accumulate > share:
+        raise UserError(
+            f"optim.accumulate: the {share} clips that a rank has a step cannot be cut in {optim.accumulate} parts"
+        )
+    if optim.sync_norm and world.ranks > 1 and world.device.type == "cpu":
+        raise UserError(
+            "optim.sync_norm: batch norms are synchronised on GPUs only; set it to false on the CPU"
+        )
+
+
+def _frozen_norms(model: BLVNetTAM, optim: Optim) -> list[nn.Module]:
+    """The batch norms that stay in evaluation mode."""
+    if optim.frozen_norm == "none":
+        return []
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.SyncBatchNorm)]
+    first = model.backbone.stem.frames.norm
+    return [norm for norm in norms if optim.frozen_norm == "all" or norm is not first]
 
 
 def _data_parallel(model: nn.Module, device: torch.device) -> DistributedDataParallel:

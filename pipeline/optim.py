@@ -1,7 +1,7 @@
 """The optimiser and the learning rate of each step."""
 
-from collections.abc import Iterable
 from math import cos, pi
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,10 +9,20 @@ from torch import nn
 from pipeline.config import Optim
 
 
-def sgd(parameters: Iterable[nn.Parameter], optim: Optim, device: torch.device) -> torch.optim.SGD:
-    """The paper's optimiser (section 4.1): SGD with Nesterov momentum, weight decay on everything."""
+def sgd(model: nn.Module, optim: Optim, device: torch.device) -> torch.optim.SGD:
+    """The paper's optimiser (section 4.1): SGD with Nesterov momentum.
+
+    There are two groups whatever the settings, so that a checkpoint's momenta fit when these change: the weights of
+    convolutions, TAMs and the classifier; then norms' scales and all biases, which `decay_norms` may spare the decay.
+    """
+    parameters = list(model.parameters())
+    vectors_decay = optim.weight_decay if optim.decay_norms else 0.0
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim == 1], "weight_decay": vectors_decay},
+    ]
     return torch.optim.SGD(
-        parameters,
+        groups,
         lr=optim.lr,
         momentum=optim.momentum,
         nesterov=optim.nesterov,

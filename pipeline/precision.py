@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
+from torch.nn.utils import clip_grad_norm_
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -20,9 +21,18 @@ class Precision:
         """The context that the forward pass runs in."""
         return torch.autocast(self._device, dtype=self._dtype, enabled=self._dtype != torch.float32)
 
-    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Back-propagate `loss` and update the weights (skipped where fp16 gradients overflowed)."""
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate `loss`, which adds to the gradients."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def update(self, optimizer: torch.optim.Optimizer, clip_norm: float | None = None) -> None:
+        """Update the weights (skipped where fp16 gradients overflowed); the gradients are gone after it.
+
+        Gradients whose norm is more than `clip_norm` are scaled down to it first.
+        """
+        if clip_norm is not None:
+            self.scaler.unscale_(optimizer)
+            clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)

@@ -121,7 +121,7 @@ def test_checkpoints_come_by_time_too_and_curves_are_written(root: Path, tmp_pat
 
 def test_the_next_model_starts_from_the_last_ones_weights(root: Path, tmp_path: Path) -> None:
     longer = ["model.num_frames=4", f"run.folder={tmp_path}/run", f"init.from={root}/run", "optim.lr=1e-30"]
-    assert train.main(command(root, *longer, "optim.weight_decay=0", "optim.frozen_norm=true")) == 0
+    assert train.main(command(root, *longer, "optim.weight_decay=0", "optim.frozen_norm=all")) == 0
     states = [
         torch.load(next((f / "checkpoints").glob("*.pt")), weights_only=True)
         for f in (root / "run", tmp_path / "run")

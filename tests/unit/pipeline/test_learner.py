@@ -10,6 +10,7 @@ from pipeline import config
 from pipeline.config import Config
 from pipeline.distributed import World
 from pipeline.learner import Learner, build_model
+from sharding.errors import UserError
 
 CPU = World(0, 1, torch.device("cpu"))
 
@@ -24,13 +25,14 @@ def learner(settings: Config) -> Learner:
     return Learner(build_model(settings, num_classes=5), settings, CPU)
 
 
-def train(learner: Learner, steps: range) -> list[float]:
-    """Losses of these steps, each on its own batch."""
+def train(learner: Learner, steps: range, batch: int = 3) -> list[float]:
+    """Losses of these steps, each on its own clips."""
     losses = []
     for step in steps:
         rng = torch.Generator().manual_seed(step)
-        clips = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8, generator=rng)
-        loss, _ = learner.step(clips, torch.randint(0, 5, (3,), generator=rng), step, lr=0.01)
+        clips = torch.randint(0, 256, (batch, 2, 3, 32, 32), dtype=torch.uint8, generator=rng)
+        labels = torch.randint(0, 5, (batch,), generator=rng)
+        loss, _ = learner.step(clips, labels, step, lr=0.01)
         losses.append(loss.item())
     return losses
 
@@ -62,20 +64,82 @@ def test_fp16_leaves_out_a_step_whose_gradients_overflow() -> None:
     assert one.state()["scaler"]["scale"] == pytest.approx(0.5e30)
 
 
-def test_frozen_norms_keep_their_statistics_and_still_learn_their_scales() -> None:
-    for frozen in (True, False):
-        one = learner(settings(f"optim.frozen_norm={str(frozen).lower()}"))
-        before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
-        train(one, range(2))
-        after = one.model.state_dict()
-        statistics = [name for name in before if "running" in name]
-        assert statistics
-        assert all(torch.equal(after[name], before[name]) == frozen for name in statistics)
-        assert not torch.equal(after["classifier.weight"], before["classifier.weight"])
+@pytest.mark.parametrize("frozen", ["none", "all", "all_but_first"])
+def test_frozen_norms_keep_their_statistics_and_still_learn_their_scales(frozen: str) -> None:
+    one = learner(settings(f"optim.frozen_norm={frozen}"))
+    before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
+    train(one, range(2))
+    after = one.model.state_dict()
+    changed = {name for name in before if not torch.equal(after[name], before[name])}
+    statistics = {name for name in before if "running" in name}
+    first = {f"backbone.stem.frames.norm.running_{moment}" for moment in ("mean", "var")}
+    assert changed & statistics == {"none": statistics, "all": set(), "all_but_first": first}[frozen]
+    assert {"classifier.weight", "backbone.stages.0.fusion.expand.norm.weight"} <= changed
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_accumulated_parts_train_like_the_whole_batch(parts: int) -> None:
+    common = ("optim.global_batch=4", "optim.frozen_norm=all", "run.precision=fp32", "model.dropout=0.0")
+    more = ("optim.label_smoothing=0.1", "optim.clip_norm=0.5")
+    whole = learner(settings(*common, *more))
+    cut = learner(settings(*common, *more, f"optim.accumulate={parts}"))
+    assert train(cut, range(3), batch=4) == pytest.approx(train(whole, range(3), batch=4), abs=1e-5)
+    for name, tensor in cut.model.state_dict().items():
+        torch.testing.assert_close(tensor, whole.model.state_dict()[name], rtol=0, atol=1e-5)
+
+
+def test_more_parts_than_clips_are_a_mistake() -> None:
+    with pytest.raises(UserError, match=r"optim\.accumulate: the 4 clips .* in 5 parts"):
+        learner(settings("optim.global_batch=4", "optim.accumulate=5"))
+
+
+def test_norms_cannot_be_synchronised_on_the_cpu() -> None:
+    chosen = settings("optim.sync_norm=true")
+    with pytest.raises(UserError, match=r"optim\.sync_norm: .* on GPUs only"):
+        Learner(build_model(chosen, num_classes=5), chosen, World(0, 2, torch.device("cpu")))
+    train(learner(chosen), range(1))  # one process has all clips anyway
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_clipping_bounds_what_a_step_changes(precision: str) -> None:
+    plain = ("optim.momentum=0", "optim.nesterov=false", "optim.weight_decay=0", f"run.precision={precision}")
+    for limit, largest in ((1e-3, 1.01e-5), (1e6, math.inf)):
+        one = learner(settings(*plain, f"optim.clip_norm={limit}"))
+        if precision == "fp16":
+            one.restore({**one.state(), "scaler": {**one.state()["scaler"], "scale": 256.0}})
+        before = [p.detach().clone() for p in one.model.parameters()]
+        train(one, range(1))
+        moved = [new.detach() - old for new, old in zip(one.model.parameters(), before, strict=True)]
+        norm = torch.cat([m.flatten() for m in moved]).norm().item()
+        assert 0.9e-5 < norm < largest
+
+
+def test_label_smoothing_spreads_the_label() -> None:
+    loss, smoothed = (
+        train(learner(settings("run.precision=fp32", f"optim.label_smoothing={share}")), range(1))[0]
+        for share in (0.0, 0.5)
+    )
+    assert loss != smoothed
+
+
+def test_decay_spares_norms_and_biases_on_request() -> None:
+    spared = ("optim.weight_decay=0.1", "optim.decay_norms=false")
+    for overrides, shrinks in ((("optim.weight_decay=0.1",), True), (spared, False)):
+        one = learner(settings("optim.frozen_norm=all", "run.precision=fp32", *overrides))
+        with torch.no_grad():
+            one.model.backbone.stem.frames.norm.weight.fill_(1)
+            one.model.classifier.weight.zero_()  # so that no gradient reaches the backbone
+        before = {name: p.detach().clone() for name, p in one.model.named_parameters()}
+        train(one, range(1))
+        after = dict(one.model.named_parameters())
+        name = "backbone.stem.frames.norm.weight"
+        assert (after[name] < before[name]).all().item() == shrinks
+        conv, tam = "backbone.stem.frames.conv.weight", "backbone.stem.tam.weight"
+        assert all((after[weight].abs() < before[weight].abs()).all() for weight in (conv, tam))
 
 
 def test_dropout_depends_on_the_seed_and_the_step_alone() -> None:
-    chosen = settings("model.dropout=0.5", "run.precision=fp32", "optim.frozen_norm=true")
+    chosen = settings("model.dropout=0.5", "run.precision=fp32", "optim.frozen_norm=all")
     assert train(learner(chosen), range(3)) == train(learner(chosen), range(3))
-    other = settings("model.dropout=0.5", "run.precision=fp32", "optim.frozen_norm=true", "run.seed=1")
+    other = settings("model.dropout=0.5", "run.precision=fp32", "optim.frozen_norm=all", "run.seed=1")
     assert train(learner(chosen), range(3))[1:] != train(learner(other), range(3))[1:]
