@@ -30,7 +30,9 @@ class Fault:
     reset_upload: int | None = None  # reset the connection after so many bytes of the request
     reset_download: int | None = None  # reset the connection after so many bytes of the answer
     lose_answer: bool = False  # let the store do it, then reset the connection
-    hang: float | None = None  # say nothing for so many seconds, then reset the connection
+    hang: float | None = (
+        None  # say nothing for so many seconds (before the answer, or before a reset in it), then reset
+    )
 
 
 Decide = Callable[[Request], Fault | None]
@@ -104,7 +106,7 @@ async def _handle(
         request = Request(len(proxy.requests), method, target, headers)
         proxy.requests.append(request)
         fault = proxy.decide(request) or Fault()
-        if fault.hang is not None:
+        if fault.hang is not None and fault.reset_download is None:
             await asyncio.sleep(fault.hang)
             return _reset(writer)
         if fault.status is not None and fault.reset_upload is None:
@@ -141,7 +143,7 @@ async def _handle(
             await writer.drain()
             request.answered += len(piece)
             if request.answered == fault.reset_download:
-                await asyncio.sleep(0.05)  # a reset overtakes what the client has not read yet
+                await asyncio.sleep(fault.hang or 0.05)  # a reset overtakes what the client has not read yet
                 return _reset(writer)
     except (OSError, asyncio.IncompleteReadError):
         pass  # the client or the store went away

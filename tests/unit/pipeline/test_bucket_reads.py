@@ -101,7 +101,8 @@ def test_a_lane_comes_whole_and_in_order_through_a_bad_day(split: Manifest, prox
     calm = [span.row.key for lane in range(8) for span in LaneReader(split, ORDER, 0, lane)]
     proxy.requests.clear()
     broken = [Fault(status=503), Fault(reset_download=9000), None, Fault(reset_download=20_000)]
-    faults = cycle([*broken, Fault(hang=5), *broken, *broken])
+    silent = [Fault(hang=5), Fault(reset_download=9000, hang=5)]  # before the answer, and in the midst of it
+    faults = cycle([*broken, silent[0], *broken, silent[1], *broken])
     proxy.decide = lambda request: next(faults) if ".tar" in request.target else None
     found = [checked(span).row.key for lane in range(8) for span in LaneReader(split, ORDER, 0, lane)]
     assert found == calm

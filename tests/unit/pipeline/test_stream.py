@@ -69,6 +69,27 @@ def test_starting_at_a_step_gives_the_tail_of_the_whole_order(split: Manifest, f
     assert tail == {at: batch for at, batch in whole.items() if at >= (0, first_step)}
 
 
+@pytest.mark.parametrize("lanes", [16, 40, 7])
+def test_the_order_stays_while_the_number_of_consumers_changes_in_mid_epoch(
+    split: Manifest, lanes: int
+) -> None:
+    order = plan.Order(seed=5, lanes=lanes, window=8)
+    whole = keys(split, order, ranks=1)
+    used: Steps = {}
+    # 7 steps an epoch: changes in the midst of both epochs, and one run from the first into the second
+    for (epoch, step), end, consumers in [
+        ((0, 0), (0, 2), 16),
+        ((0, 2), (0, 3), 8),
+        ((0, 3), (1, 1), 5),
+        ((1, 1), (1, 2), 1),
+        ((1, 2), (1, 5), 16),
+        ((1, 5), (2, 0), 3),
+    ]:
+        part = keys(split, order, consumers, passes=Passes(BATCH, 2, epoch, step))
+        used.update({at: batch for at, batch in part.items() if at < end})
+    assert used == whole
+
+
 def test_validation_keeps_the_last_partial_batch(split: Manifest) -> None:
     steps = keys(split, plan.Order(0, 2, 1), ranks=3, passes=Passes(BATCH, drop_last=False))
     assert sorted(itertools.chain(*steps.values())) == sorted(f"clip-{s}" for s in range(31))
