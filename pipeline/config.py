@@ -56,6 +56,10 @@ class Data(Section):
     lanes: int | None = Field(None, ge=1)
     "Sequential readers' lanes; by default ranks x workers at the start. Set a multiple to change size later."
 
+    cache: str | None = None
+    "Local folder in which shards are kept for the next epoch, shared by all ranks of a node; none: always streamed."
+    cache_gb: float = Field(100.0, gt=0)
+    "What the cache may hold, in units of 10^9 bytes; what was used longest ago makes room."
     corrupt: Literal["stop", "replace"] = "stop"
     "Damaged training samples end the run, or are replaced by the lane's previous good one. Evaluation always ends."
     corrupt_budget: float = Field(0.001, ge=0, le=1)
@@ -65,6 +69,8 @@ class Data(Section):
     def _crops_fit(self) -> "Data":
         if self.size > self.short_side:
             raise ValueError(f"size {self.size} is more than short_side {self.short_side}")
+        if self.cache and "://" in self.cache:
+            raise ValueError(f"cache {self.cache} is no folder of this machine")
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise ValueError(f"scales {list(self.scales)} must be one or more shares in (0, 1]")
         return self

@@ -1,8 +1,9 @@
 """Samples of one lane, in the planned order, each read from its shard once."""
 
 import functools
-from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, ClassVar, Protocol
 
 import numpy as np
 
@@ -11,17 +12,57 @@ from pipeline.samples import Span
 from sharding import storage
 from sharding.errors import UserError
 from sharding.manifest import Manifest
-from sharding.shard import SampleRow, load_sidecar
-
-OpenShard = Callable[[int, int, int], BinaryIO]
-"""Opens shard number `shard` from byte `offset` up to byte `end`: the one way that bytes of shards come in."""
+from sharding.shard import SampleRow, parse_sidecar
 
 _SIDECARS = 8  # of a lane that are kept: the early samples after a resume lie scattered over a window
 
 
-def open_in_store(manifest: Manifest, shard: int, offset: int, end: int) -> BinaryIO:
-    """An `OpenShard`, after its manifest, that asks the store for these bytes and no others."""
-    return storage.open_read(manifest.shard_url(shard), offset, end)
+class Shards(Protocol):
+    """Where the shards of a split come from, the one way that their bytes come in: the store, or a cache before it.
+
+    Loader workers get a pickled copy.
+    """
+
+    @property
+    def reads_to_the_end(self) -> bool:
+        """Whether an epoch's last, partial batch is to be read although it is not used."""
+        ...
+
+    def rows(self, shard: int) -> list[SampleRow]:
+        """What lies in shard number `shard`, from its sidecar."""
+        ...
+
+    def open(self, shard: int, rows: list[SampleRow]) -> BinaryIO:
+        """The bytes of `rows`, which lie next to one another, to be read row by row; fewer where the shard ends."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoredShards:
+    """The shards of a split in their store, which is asked for the bytes of the rows and no others."""
+
+    reads_to_the_end: ClassVar[bool] = False
+
+    manifest: Manifest
+
+    def rows(self, shard: int) -> list[SampleRow]:
+        """What lies in shard number `shard`."""
+        return rows_in(self.manifest, shard, storage.read_bytes(self.manifest.sidecar_url(shard)))
+
+    def open(self, shard: int, rows: list[SampleRow]) -> BinaryIO:
+        """The bytes of these rows."""
+        end = rows[-1].offset + rows[-1].bytes
+        return storage.open_read(self.manifest.shard_url(shard), rows[0].offset, end)
+
+
+def rows_in(manifest: Manifest, shard: int, data: bytes) -> list[SampleRow]:
+    """The rows in `data`, the sidecar of a shard. `UserError` where it is another one's."""
+    url = manifest.sidecar_url(shard)
+    sidecar = parse_sidecar(url, data)
+    expected = manifest.shards[shard]
+    if (sidecar.sha256, len(sidecar.samples)) != (expected.sha256, expected.samples):
+        raise UserError(f"{url}: not the sidecar that the manifest was made from; run blvnet-shard finalize")
+    return sidecar.samples
 
 
 class LaneReader:
@@ -31,7 +72,7 @@ class LaneReader:
     most. The pass begins behind all that earlier positions used: what they left behind (after a resume) is fetched
     sample by sample when its turn comes. So nothing is read twice, and the first sample comes at once.
 
-    Bytes come through `open_shard`, by default from the store, unchecked (see `pipeline.samples.checked`). Raises
+    Bytes come from `shards`, by default the store, unchecked (see `pipeline.samples.checked`). Raises
     `UserError` for a shard that is missing or has a strange sidecar. `number` is the lane's, `length` the whole lane's.
     """
 
@@ -43,11 +84,11 @@ class LaneReader:
         lane: int,
         first: int = 0,
         step: int = 1,
-        open_shard: OpenShard | None = None,
+        shards: Shards | None = None,
     ) -> None:
         self._manifest = manifest
-        self._open_shard = open_shard or functools.partial(open_in_store, manifest)
-        self._rows = functools.lru_cache(_SIDECARS)(functools.partial(_rows, manifest))
+        self._shards = shards or StoredShards(manifest)
+        self._rows = functools.lru_cache(_SIDECARS)(self._shards.rows)
         sizes = np.array([shard.samples for shard in manifest.shards])
         self._pieces = plan.lane_pieces(sizes, order, epoch, lane)
         self.number, self.length = lane, plan.lane_length(manifest.samples, order.lanes, lane)
@@ -86,16 +127,6 @@ class LaneReader:
         for raw, piece in plan.cut(self._pieces, start, stop):
             rows = self._rows(piece.shard)[piece.first : piece.stop]
             url = self._manifest.shard_url(piece.shard)
-            with self._open_shard(piece.shard, rows[0].offset, rows[-1].offset + rows[-1].bytes) as stream:
+            with self._shards.open(piece.shard, rows) as stream:
                 for i, row in enumerate(rows):
                     yield raw + i, Span(row, url, stream.read(row.bytes))
-
-
-def _rows(manifest: Manifest, shard: int) -> list[SampleRow]:
-    """The sidecar's rows of a shard."""
-    url = manifest.sidecar_url(shard)
-    sidecar = load_sidecar(url)
-    expected = manifest.shards[shard]
-    if (sidecar.sha256, len(sidecar.samples)) != (expected.sha256, expected.samples):
-        raise UserError(f"{url}: not the sidecar that the manifest was made from; run blvnet-shard finalize")
-    return sidecar.samples

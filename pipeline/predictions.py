@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipeline import plan
+from pipeline.cache import shards_of
 from pipeline.clips import EvalCutter, eval_cutter
 from pipeline.config import Config
 from pipeline.distributed import World
@@ -70,7 +71,8 @@ def _predict_part(
     workers = config.data.workers
     order = plan.Order(seed=0, lanes=world.ranks * max(workers, 1), window=1)
     passes = Passes(videos_a_step(config, batch) * world.ranks, drop_last=False)
-    stream = ClipStream(split, cutter, order, passes, world.rank, world.ranks)
+    shards = shards_of(config.data, split)
+    stream = ClipStream(split, cutter, order, passes, world.rank, world.ranks, shards)
     infer = Inference(model, config.run.precision, world.device, batch)
     numbers: list[int] = []
     keys: list[str] = []

@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline import plan
 from pipeline.corrupt import Substitutes
-from pipeline.lanes import LaneReader, OpenShard
+from pipeline.lanes import LaneReader, Shards, StoredShards
 from pipeline.samples import DamagedError, Sample, Span, checked
 from sharding.errors import UserError
 from sharding.manifest import Manifest
@@ -72,9 +72,8 @@ class Passes:
 class ClipStream(IterableDataset[Chunk]):
     """Yields one `Chunk` a step, for the rank and the loader worker that it runs in.
 
-    `open_shard` gives the bytes of shards, by default from the store; loader workers get a pickled copy of it. Of an
-    epoch's samples `allowed` may be damaged, and are replaced (see `pipeline.corrupt`); by default the first one ends
-    the stream.
+    `shards` says where the bytes come from, by default the store. Of an epoch's samples `allowed` may be damaged, and
+    are replaced (see `pipeline.corrupt`); by default the first one ends the stream.
     """
 
     def __init__(
@@ -85,12 +84,12 @@ class ClipStream(IterableDataset[Chunk]):
         passes: Passes,
         rank: int,
         ranks: int,
-        open_shard: OpenShard | None = None,
+        shards: Shards | None = None,
         allowed: int | None = None,
     ) -> None:
         self.manifest, self.cutter, self.order, self.passes = manifest, cutter, order, passes
         self.rank, self.ranks = rank, ranks
-        self.open_shard, self.allowed = open_shard, allowed
+        self.shards, self.allowed = shards or StoredShards(manifest), allowed
 
     def __iter__(self) -> Iterator[Chunk]:
         info = get_worker_info()
@@ -114,6 +113,10 @@ class ClipStream(IterableDataset[Chunk]):
             stop = min((step + 1) * batch, samples)
             numbers = plan.numbers(step * batch, stop, consumer, consumers)
             yield self._chunk(epoch, step, list(numbers), lanes, substitutes)
+        if self.shards.reads_to_the_end:
+            for _, spans in lanes.values():
+                for _ in spans:
+                    pass
 
     def _lanes(self, epoch: int, start: int, consumer: int, consumers: int) -> Lanes:
         """The lanes that `consumer` reads, each from the first sample with a number of `start` or more on."""
@@ -122,7 +125,7 @@ class ClipStream(IterableDataset[Chunk]):
         readers = {}
         for lane in plan.lanes_of(consumer, consumers, lanes):
             first = plan.first_position(start, lane, consumer, consumers, lanes)
-            reader = LaneReader(self.manifest, self.order, epoch, lane, first, step, self.open_shard)
+            reader = LaneReader(self.manifest, self.order, epoch, lane, first, step, self.shards)
             readers[lane] = reader, iter(reader)
         return readers
 

@@ -17,6 +17,7 @@ import torch
 from pipeline import audit, corrupt, position
 from pipeline import config as configuration
 from pipeline.audit import AuditLog
+from pipeline.cache import shards_of
 from pipeline.checkpoint import Checkpoints, Due, load
 from pipeline.clips import train_cutter
 from pipeline.config import Config
@@ -141,7 +142,8 @@ def _batches(config: Config, train_set: Manifest, at: Position, world: World) ->
     passes = Passes(at.global_batch, config.optim.epochs, first_epoch=at.epoch, first_step=at.step)
     cutter = train_cutter(config, train_set.classes)
     allowed = corrupt.allowed(config.data, train_set.samples)
-    stream = ClipStream(train_set, cutter, at.order, passes, world.rank, world.ranks, allowed=allowed)
+    shards = shards_of(config.data, train_set)
+    stream = ClipStream(train_set, cutter, at.order, passes, world.rank, world.ranks, shards, allowed)
     return batches(stream, config.data.workers, pin=world.device.type == "cuda")
 
 

@@ -130,7 +130,12 @@ def save_sidecar(url: str, sidecar: Sidecar) -> None:
 
 def load_sidecar(url: str) -> Sidecar:
     """Read a sidecar. Raises `UserError` where it is missing or malformed."""
-    content = load_json(url)
+    return parse_sidecar(url, storage.read_bytes(url))
+
+
+def parse_sidecar(url: str, data: bytes) -> Sidecar:
+    """The same from `data`, which was read from `url`."""
+    content = parse_json(url, data)
     try:
         return Sidecar(
             name=content["name"],

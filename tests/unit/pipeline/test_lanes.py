@@ -1,7 +1,7 @@
 """A lane: the planned order from any position on, each byte asked for once; what is not right is named."""
 
-import functools
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +12,7 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from pipeline import plan
-from pipeline.lanes import LaneReader, open_in_store
+from pipeline.lanes import LaneReader, StoredShards
 from pipeline.samples import DamagedError, checked
 from sharding.errors import UserError
 from sharding.manifest import Manifest
@@ -27,16 +27,15 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return shards.make(tmp_path_factory.mktemp("shards"), SHARDS, frames=3)
 
 
-class Counting:
-    """Opens shards, and keeps what was asked for."""
+@dataclass(frozen=True)
+class Counting(StoredShards):
+    """Opens shards, and keeps what was asked for: shard, first byte, end."""
 
-    def __init__(self, split: Manifest) -> None:
-        self._open = functools.partial(open_in_store, split)
-        self.asked: list[tuple[int, int, int]] = []
+    asked: list[tuple[int, int, int]] = field(default_factory=list)
 
-    def __call__(self, shard: int, offset: int, end: int) -> BinaryIO:
-        self.asked.append((shard, offset, end))
-        return self._open(shard, offset, end)
+    def open(self, shard: int, rows: list[SampleRow]) -> BinaryIO:
+        self.asked.append((shard, rows[0].offset, rows[-1].offset + rows[-1].bytes))
+        return super().open(shard, rows)
 
     def bytes(self) -> int:
         return sum(end - offset for _, offset, end in self.asked)
@@ -83,7 +82,7 @@ def test_a_whole_lane_is_one_read_a_shard(split: Manifest) -> None:
     store = Counting(split)
     order = plan.Order(seed=1, lanes=2, window=5)
     for lane in range(2):
-        assert len(list(LaneReader(split, order, 0, lane, open_shard=store))) == plan.lane_length(31, 2, lane)
+        assert len(list(LaneReader(split, order, 0, lane, shards=store))) == plan.lane_length(31, 2, lane)
     # five shards with samples, one of them shared by the two lanes; only that one is opened in the middle
     assert len(store.asked) == 6
     assert sum(offset > 0 for _, offset, _ in store.asked) == 1
@@ -97,7 +96,7 @@ def test_the_first_sample_after_a_resume_needs_no_other_one_that_was_passed(
     positions = plan.lane_order(31, order, 0, 0)
     front = plan.front(positions, first, 1)
     store = Counting(split)
-    span = next(iter(LaneReader(split, order, 0, 0, first, open_shard=store)))
+    span = next(iter(LaneReader(split, order, 0, 0, first, shards=store)))
     if positions[first] < front:
         assert [(offset, end) for _, offset, end in store.asked] == [
             (span.row.offset, span.row.offset + span.row.bytes)
