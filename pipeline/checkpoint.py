@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sharding import storage
 from sharding.errors import UserError
@@ -121,6 +122,12 @@ def load(url: str, sha256: str | None = None) -> State:
     if not isinstance(state, dict) or "config" not in state:
         raise DamagedError(f"{url}: not a checkpoint of this program")
     return state
+
+
+def weights_of(state: State) -> dict[str, Tensor]:
+    """The network that the checkpoint `state` stands for: the average of the weights where the run kept one."""
+    weights: dict[str, Tensor] = state["ema"] if "ema" in state else state["model"]
+    return weights
 
 
 def _to_bytes(state: State) -> bytes:

@@ -105,9 +105,14 @@ class Optim(Section):
     lr: float = Field(0.01, gt=0)
     "Learning rate at `lr_batch` clips a step; scaled linearly with the global batch."
     lr_batch: int = Field(64, ge=1)
-    schedule: Literal["cosine", "steps", "constant"] = "cosine"
-    "cosine: to 0 over the epochs; steps: divided by 10 every `step_epochs`. Both change between epochs only."
+    schedule: Literal["cosine", "steps", "multistep", "plateau", "constant"] = "cosine"
+    "cosine: to 0 over the epochs; the next three divide by 10, as told below. All change between epochs only."
     step_epochs: int = Field(10, ge=1)
+    "steps: the epochs between two divisions."
+    milestones: tuple[int, ...] = ()
+    "multistep: the epochs, counted from 0, that start with a division."
+    patience: int = Field(3, ge=1)
+    "plateau: a division follows so many evaluations in a row without a higher validation top-1."
     warmup_epochs: float = Field(0.0, ge=0)
     "The rate grows linearly, step by step, over the first epochs."
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -125,6 +130,14 @@ class Optim(Section):
     "Batch norms that use their stored statistics and do not update them; the first is the stem's."
     sync_norm: bool = False
     "Batch norms take their statistics over the clips of all ranks; on GPUs only."
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    "Keep a moving average of the weights, in which the old average has this share; it is what is evaluated."
+
+    @model_validator(mode="after")
+    def _multistep_has_milestones(self) -> "Optim":
+        if self.schedule == "multistep" and not self.milestones:
+            raise ValueError("schedule multistep needs milestones, such as [20, 40]")
+        return self
 
 
 class Init(Section):

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not position.is_labelled(split):
             raise UserError(f"{split.root}: its videos have no labels to score against")
         model = build_model(settings, len(split.classes)).to(world.device)
-        model.load_state_dict(state["model"])
+        model.load_state_dict(checkpoint.weights_of(state))
         predictions = predict(model, split, settings, world, args.batch)
         if predictions:
             scores = score(predictions)

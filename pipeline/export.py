@@ -54,7 +54,7 @@ def read(url: str) -> Source:
         "size": str(config.data.size),
         "classes": json.dumps(state["classes"], ensure_ascii=False),
     }
-    return Source(arguments, state["model"], config.data.size, about)
+    return Source(arguments, checkpoint.weights_of(state), config.data.size, about)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ def initialise(model: BLVNetTAM, init: Init) -> None:
         if init.reference:
             weights.load_reference(model, io.BytesIO(storage.read_bytes(init.reference)))
         elif init.from_:
-            tensors = checkpoint.load(init.from_)["model"]
+            tensors = checkpoint.weights_of(checkpoint.load(init.from_))
             same_classes = len(tensors["classifier.bias"]) == model.classifier.out_features
             weights.load(model, tensors, fresh=() if same_classes else weights.HEAD)
     except weights.WeightsError as error:

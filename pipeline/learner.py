@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from blvnet import BLVNetTAM
+from pipeline.checkpoint import weights_of
 from pipeline.config import Config, Optim
 from pipeline.distributed import World
+from pipeline.ema import Average
 from pipeline.normalise import Normaliser
-from pipeline.optim import set_learning_rate, sgd
+from pipeline.optim import Schedule, set_learning_rate, sgd
 from pipeline.precision import Precision
 from sharding.errors import UserError
 
@@ -34,6 +36,9 @@ class Learner:
         self.model = model.to(world.device)
         if config.optim.sync_norm and world.ranks > 1:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
+        decay = config.optim.ema_decay
+        self._average = Average(self.model, decay) if decay is not None else None
+        self.schedule = Schedule(config.optim)
         self._parallel: nn.Module = self.model
         if world.ranks > 1:
             self._parallel = _data_parallel(self.model, world.device)
@@ -44,6 +49,11 @@ class Learner:
         self._precision = Precision(config.run.precision, world.device)
         self._optimizer = sgd(self.model, config.optim, world.device)
         self._device = world.device
+
+    @property
+    def evaluated(self) -> BLVNetTAM:
+        """The network that is evaluated: the average of the weights where one is kept."""
+        return self._average.model if self._average else self.model
 
     def step(self, clips: Tensor, labels: Tensor, step: int, lr: float) -> tuple[Tensor, Tensor]:
         """Train on one batch as step number `step` of the run.
@@ -72,12 +82,16 @@ class Learner:
             loss += part.detach()
             correct += (logits.detach().argmax(1) == theirs).sum()
         self._precision.update(self._optimizer, self._optim.clip_norm)
+        if self._average:
+            self._average.update(step)
         return loss, correct
 
     def state(self) -> dict[str, Any]:
-        """Model, optimiser and scaler, to be saved."""
+        """Model, average, optimiser, schedule and scaler, to be saved."""
         return {
             "model": self.model.state_dict(),
+            **({"ema": self._average.model.state_dict()} if self._average else {}),
+            "schedule": self.schedule.state(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._precision.scaler.state_dict(),
         }
@@ -85,6 +99,9 @@ class Learner:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a `state`."""
         self.model.load_state_dict(state["model"])
+        if self._average:  # which starts here if it was not kept before
+            self._average.model.load_state_dict(weights_of(state))
+        self.schedule.restore(state["schedule"])
         # The momenta alone: what the configuration sets may have changed since.
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})

@@ -27,7 +27,6 @@ from pipeline.learner import Learner, build_model
 from pipeline.loader import Batch, batches
 from pipeline.meter import Meter
 from pipeline.metrics import Reporter
-from pipeline.optim import learning_rate
 from pipeline.plan import readers_per_lane
 from pipeline.position import Position
 from pipeline.predictions import predict
@@ -53,7 +52,7 @@ def train(config: Config, world: World) -> None:
     meter, due = Meter(world), Due(run.checkpoint_steps, run.checkpoint_minutes)
 
     for batch in meter.timed(_batches(config, train_set, at, world)):
-        rate = learning_rate(optim, batch.epoch, batch.step, steps)
+        rate = learner.schedule.rate(batch.epoch, batch.step, steps)
         loss, correct = learner.step(batch.clips, batch.labels, at.done, rate)
         meter.add(loss, correct, len(batch.numbers), len(batch.replaced))
         at = at.after(at.done + 1)
@@ -69,11 +68,12 @@ def train(config: Config, world: World) -> None:
             tally.add(batch.epoch, figures["replaced"])
         scores = None
         if epoch_ends and (at.epoch % run.evaluate_epochs == 0 or at.epoch == optim.epochs):
-            world.share_buffers(learner.model)
+            world.share_buffers(learner.evaluated)
             predictions = predict(
-                learner.model, validation_set, config, world, at.global_batch // world.ranks
+                learner.evaluated, validation_set, config, world, at.global_batch // world.ranks
             )
             scores = score(predictions) if predictions else None
+            learner.schedule.evaluated(world.share(scores.top1 if scores else 0.0))
             if log and predictions:
                 log.validation(at.done, validation_set, predictions.keys)
             if reporter and scores:

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline import checkpoint, evaluate, summary, train
+from blvnet import BLVNetTAM
+from pipeline import checkpoint, evaluate, export, journal, summary, train
+from pipeline.config import Init
+from pipeline.initialise import initialise
 from tests import shards
 
 SMALL = ["data.size=32", "data.short_side=32", "model.num_frames=2", "optim.global_batch=4", "optim.epochs=1"]
@@ -128,6 +131,24 @@ def test_the_next_model_starts_from_the_last_ones_weights(root: Path, tmp_path: 
     ]
     short, long = (state["model"] for state in states)
     torch.testing.assert_close(long, short, rtol=0, atol=1e-20)
+
+
+def test_the_average_of_the_weights_is_evaluated_exported_and_started_from(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert train.main(command(root, f"run.folder={folder}", "optim.ema_decay=0.5", "optim.lr=0.1")) == 0
+    state = checkpoint.load(str(folder))
+    bias = "classifier.bias"
+    assert not torch.equal(state["ema"][bias], state["model"][bias])
+    during = [line for line in journal.read(str(folder / "metrics.jsonl")) if line["kind"] == "validation"]
+    capsys.readouterr()
+    assert evaluate.main(["--checkpoint", str(folder), "--data", f"{root}/shards/validation"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(during[-1]["loss"], abs=1e-5)
+    assert torch.equal(export.read(str(folder)).state[bias], state["ema"][bias])
+    model = BLVNetTAM(num_classes=len(state["classes"]), **state["config"]["model"])
+    initialise(model, Init(from_=str(folder)))
+    assert torch.equal(model.classifier.bias, state["ema"][bias])
 
 
 def test_the_summary_shows_the_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

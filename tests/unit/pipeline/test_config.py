@@ -74,6 +74,8 @@ def test_overrides_are_typed_and_win() -> None:
         (["optim.lr"], "'optim.lr': an override has the form key.path=value"),
         (["optim.lr=[1"], "'optim.lr=[1': the value is not valid YAML"),
         (["run.folder.name=1"], "'run.folder.name=1': folder is no section"),
+        (["optim.schedule=multistep"], "schedule multistep needs milestones"),
+        (["optim.frozen_norm=true"], "optim.frozen_norm: input should be 'none', 'all' or 'all_but_first'"),
         (["init.from=a", "init.reference=b"], "give init.from or init.reference, not both"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipeline import config
+from pipeline.checkpoint import weights_of
 from pipeline.config import Config
 from pipeline.distributed import World
 from pipeline.learner import Learner, build_model
@@ -25,14 +26,14 @@ def learner(settings: Config) -> Learner:
     return Learner(build_model(settings, num_classes=5), settings, CPU)
 
 
-def train(learner: Learner, steps: range, batch: int = 3) -> list[float]:
+def train(learner: Learner, steps: range, batch: int = 3, lr: float = 0.01) -> list[float]:
     """Losses of these steps, each on its own clips."""
     losses = []
     for step in steps:
         rng = torch.Generator().manual_seed(step)
         clips = torch.randint(0, 256, (batch, 2, 3, 32, 32), dtype=torch.uint8, generator=rng)
         labels = torch.randint(0, 5, (batch,), generator=rng)
-        loss, _ = learner.step(clips, labels, step, lr=0.01)
+        loss, _ = learner.step(clips, labels, step, lr)
         losses.append(loss.item())
     return losses
 
@@ -53,6 +54,68 @@ def test_a_restored_learner_goes_on_bit_for_bit(precision: str) -> None:
     assert ended["scaler"] == expected["scaler"]
     assert bool(ended["scaler"]) == (precision == "fp16")
     assert all(torch.equal(tensor, expected["model"][name]) for name, tensor in ended["model"].items())
+
+
+OPTIONS = [
+    ("optim.accumulate=2", "model.dropout=0.5"),
+    ("optim.clip_norm=0.1",),
+    ("optim.ema_decay=0.9",),
+    ("optim.schedule=plateau", "optim.patience=1"),
+    ("optim.decay_norms=false", "optim.label_smoothing=0.1"),
+    ("optim.frozen_norm=all_but_first",),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: options[0])
+def test_every_option_goes_on_bit_for_bit(options: tuple[str, ...]) -> None:
+    chosen = settings("run.precision=fp32", *options)
+
+    def scheduled(one: Learner, epochs: range) -> list[float]:
+        """An epoch of one step and an evaluation without progress, so that a plateau shows in the losses."""
+        found = []
+        for epoch in epochs:
+            found += train(one, range(epoch, epoch + 1), batch=4, lr=one.schedule.rate(epoch, 0, 1))
+            one.schedule.evaluated(5.0)
+        return found
+
+    whole, first, second = learner(chosen), learner(chosen), learner(chosen)
+    losses = scheduled(whole, range(5))
+    scheduled(first, range(3))
+    saved = io.BytesIO()
+    torch.save(first.state(), saved)
+    saved.seek(0)
+    second.restore(torch.load(saved, weights_only=True))
+    assert scheduled(second, range(3, 5)) == losses[3:]
+    ended, expected = second.state(), whole.state()
+    assert ended.keys() == expected.keys()
+    assert ended["schedule"] == expected["schedule"]
+    for part in {"model", "ema"} & expected.keys():
+        assert all(torch.equal(tensor, expected[part][name]) for name, tensor in ended[part].items())
+
+
+def test_the_average_follows_the_weights_and_is_what_is_evaluated() -> None:
+    one = learner(settings("run.precision=fp32", "optim.ema_decay=0.3"))
+    expected = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
+    for step, share in enumerate([1 / 10, 2 / 11, 3 / 12, 0.3]):
+        train(one, range(step, step + 1))
+        for name, tensor in one.model.state_dict().items():
+            counter = not tensor.is_floating_point()
+            expected[name] = tensor.clone() if counter else share * expected[name] + (1 - share) * tensor
+    state = one.state()
+    torch.testing.assert_close(dict(one.evaluated.state_dict()), expected)
+    assert weights_of(state) is state["ema"]
+    assert not torch.equal(state["ema"]["classifier.weight"], state["model"]["classifier.weight"])
+
+
+def test_an_average_can_be_begun_and_given_up_when_resuming() -> None:
+    without, kept = learner(settings()), learner(settings("optim.ema_decay=0.9"))
+    train(without, range(1))
+    kept.restore(without.state())
+    assert torch.equal(kept.evaluated.classifier.weight, without.model.classifier.weight)
+    train(kept, range(1, 2))
+    without.restore(kept.state())
+    assert torch.equal(without.evaluated.classifier.weight, kept.model.classifier.weight)
+    assert "ema" not in without.state()
 
 
 def test_fp16_leaves_out_a_step_whose_gradients_overflow() -> None:

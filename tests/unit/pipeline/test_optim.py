@@ -3,13 +3,12 @@
 import pytest
 
 from pipeline.config import Optim
-from pipeline.optim import learning_rate
+from pipeline.optim import Schedule
 
 
 def rates(optim: Optim, steps: int = 2) -> list[float]:
-    return [
-        learning_rate(optim, epoch, step, steps) for epoch in range(optim.epochs) for step in range(steps)
-    ]
+    schedule = Schedule(optim)
+    return [schedule.rate(epoch, step, steps) for epoch in range(optim.epochs) for step in range(steps)]
 
 
 def test_cosine_starts_at_the_rate_falls_each_epoch_and_ends_near_zero() -> None:
@@ -18,7 +17,7 @@ def test_cosine_starts_at_the_rate_falls_each_epoch_and_ends_near_zero() -> None
     assert all_rates[0] == 0.01
     assert all_rates[::2] == all_rates[1::2]  # within an epoch nothing changes
     assert all(earlier > later for earlier, later in zip(all_rates[::2], all_rates[2::2], strict=False))
-    assert learning_rate(optim, 25, 0, 2) == pytest.approx(0.005)
+    assert Schedule(optim).rate(25, 0, 2) == pytest.approx(0.005)
     assert 0 < all_rates[-1] < 2e-5
 
 
@@ -28,7 +27,7 @@ def test_the_rate_grows_linearly_with_the_global_batch() -> None:
 
 def test_steps_divide_by_ten() -> None:
     optim = Optim(schedule="steps", step_epochs=10, epochs=25, lr=0.01)
-    assert [learning_rate(optim, epoch, 0, 5) for epoch in (0, 9, 10, 19, 20, 24)] == pytest.approx(
+    assert [Schedule(optim).rate(epoch, 0, 5) for epoch in (0, 9, 10, 19, 20, 24)] == pytest.approx(
         [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
     )
 
@@ -36,3 +35,32 @@ def test_steps_divide_by_ten() -> None:
 def test_warmup_grows_step_by_step() -> None:
     optim = Optim(schedule="constant", warmup_epochs=2, epochs=3, lr=0.1)
     assert rates(optim) == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+
+
+def test_multistep_divides_at_its_milestones() -> None:
+    optim = Optim(schedule="multistep", milestones=(2, 3), epochs=5, lr=0.01)
+    assert rates(optim, steps=1) == pytest.approx([0.01, 0.01, 0.001, 0.0001, 0.0001])
+
+
+def test_a_plateau_divides_when_the_accuracy_has_not_risen_for_the_patience() -> None:
+    schedule = Schedule(Optim(schedule="plateau", patience=2, lr=1.0, epochs=50))
+    seen = []
+    for epoch, top1 in enumerate([10, 20, 20, 15, 19, 21, 5, 21, 8]):
+        schedule.evaluated(top1)
+        seen.append(schedule.rate(epoch, 0, 1))
+    assert seen == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_a_restored_plateau_remembers() -> None:
+    optim = Optim(schedule="plateau", patience=2, lr=1.0)
+    first, second = Schedule(optim), Schedule(optim)
+    for top1 in (30, 20, 20, 20):
+        first.evaluated(top1)
+    second.restore(first.state())
+    second.evaluated(29)
+    assert second.rate(0, 0, 1) == pytest.approx(0.01)
+
+
+def test_warmup_works_with_every_schedule() -> None:
+    optim = Optim(schedule="multistep", milestones=(1,), warmup_epochs=2, epochs=3, lr=0.1)
+    assert rates(optim) == pytest.approx([0.025, 0.05, 0.0075, 0.01, 0.01, 0.01])
