@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import audit, checkpoint, journal
+from pipeline.proof import prove
 from sharding import storage
 from sharding.cli import main as blvnet_shard
 from tests.processes import run, torchrun
@@ -43,6 +44,8 @@ def test_build_train_resume_and_evaluate_in_a_bucket(s3: str, tmp_path: Path) ->
     steps = [line["step"] for line in journal.read(f"{s3}/run/metrics.jsonl") if line["kind"] == "train"]
     assert steps == [1, 2, 3, 4]
     assert [len(set(keys)) for keys in audit.keys_by_step(f"{s3}/run").values()] == [4, 4, 4, 4]
+    proof = prove(f"{s3}/run")
+    assert (proof.findings, proof.samples, proof.restarts, proof.evaluations) == ([], 16, [2], 2)
 
     evaluate = torchrun(
         2,

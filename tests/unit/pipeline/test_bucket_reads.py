@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from itertools import chain, cycle
+from pathlib import Path
 
 import botocore.retries.standard
 import pytest
 
 from pipeline import config, plan
 from pipeline.clips import eval_cutter
-from pipeline.lanes import LaneReader
+from pipeline.lanes import LaneReader, Shards
 from pipeline.loader import batches
 from pipeline.samples import checked
 from pipeline.stream import ClipStream, Passes
@@ -17,6 +18,7 @@ from sharding import patience, storage
 from sharding.errors import UserError
 from sharding.manifest import Manifest
 from tests import shards
+from tests.cached import cached
 from tests.faults import Fault, FaultProxy, Request, fault_proxy
 from tests.stores import S3Server, fresh_clients
 
@@ -60,12 +62,14 @@ def big(s3: str, proxy: FaultProxy) -> Manifest:
     return made
 
 
-def epoch(split: Manifest, consumers: int) -> dict[int, str]:
+def epoch(split: Manifest, consumers: int, source: Shards | None = None) -> dict[int, str]:
     """Reads one epoch with so many consumers, one after another: the key of each number."""
     tree = {"data": {"root": "unused", "size": 32, "short_side": 32}, "run": {"folder": "unused"}}
     cutter = eval_cutter(config.override(tree, ["model.num_frames=2"], "test"))
     # Worker w of rank r of R is consumer r + R * w of all: here each is a rank of its own.
-    streams = [ClipStream(split, cutter, ORDER, Passes(8), number, consumers) for number in range(consumers)]
+    streams = [
+        ClipStream(split, cutter, ORDER, Passes(8), number, consumers, source) for number in range(consumers)
+    ]
     parts = chain.from_iterable(batches(stream, workers=0) for stream in streams)
     return {number: key for part in parts for number, key in zip(part.numbers, part.keys, strict=True)}
 
@@ -84,6 +88,15 @@ def test_two_ranks_of_two_workers_read_the_data_set_once(split: Manifest, proxy:
     assert sorted(keys.values()) == sorted(f"clip-{sample}" for sample in range(64))
     # Everything counts, sidecars and the ends of tars too. (Samples are some 20 times larger in earnest.)
     assert 0.9 * whole < answered(proxy) <= 1.1 * whole
+
+
+def test_kept_shards_are_not_asked_for_again(split: Manifest, proxy: FaultProxy, tmp_path: Path) -> None:
+    keys = epoch(split, 4, cached(split, tmp_path))
+    first = [request for request in of_tars(proxy) if not request.headers["range"].startswith("bytes=0-")]
+    assert len(of_tars(proxy)) - len(first) == len(SHARDS)  # each from its start on, and kept, once
+    proxy.requests.clear()
+    assert epoch(split, 4, cached(split, tmp_path)) == keys
+    assert proxy.requests == []
 
 
 def test_consumers_that_do_not_divide_the_lanes_use_the_same_order_and_read_as_often_as_is_said(
