@@ -4,7 +4,6 @@ import io
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,16 +18,10 @@ from sharding import manifest, storage
 from sharding.errors import UserError
 from sharding.manifest import Manifest
 
-_SCORES = re.compile(r"scores-(.+)\.json")
+# What `pipeline.evaluate` writes.
+_SCORES = re.compile(r"scores-.+\.json")
+_ORDERS = re.compile(r"order-.+\.json")
 _ANSWERS = re.compile(r"predictions-(.+)\.npz")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The scores of one `pipeline.evaluate`: of a `split`, in percent."""
-
-    split: str
-    scores: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,16 +36,16 @@ class Answers:
 
 @dataclass(frozen=True)
 class Record:
-    """A run: its metrics, its evaluations, and its validation split, or why that cannot be read."""
+    """A run: its metrics, its evaluations, and its validation split; where that cannot be read, None."""
 
     url: str
     name: str
     config: Config
     train: list[Line]
     validation: list[Line]
-    evaluations: list[Evaluation]
+    evaluations: list[Line]
+    orders: list[Line]
     split: Manifest | None
-    problem: str | None
 
     @property
     def finished(self) -> bool:
@@ -88,25 +81,30 @@ def read(url: str, name: str) -> Record:
     """The run in the folder `url`, called `name`; `UserError` where there is no run."""
     config = configuration.load(storage.join(url, "config.yaml"), [])
     lines = journal.read(storage.join(url, "metrics.jsonl"))
-    split, problem = None, None
-    try:
-        split = manifest.load(storage.join(config.data.root, config.data.validation))
-    except UserError as error:
-        problem = str(error)
+    files = storage.list_names(url)
     return Record(
         url,
         name,
         config,
         [line for line in lines if line["kind"] == "train"],
         [line for line in lines if line["kind"] == "validation"],
-        [
-            Evaluation(match[1], json.loads(storage.read_bytes(storage.join(url, file))))
-            for file in storage.list_names(url)
-            if (match := _SCORES.fullmatch(file))
-        ],
-        split,
-        problem,
+        [_json(url, file) for file in files if _SCORES.fullmatch(file)],
+        [_json(url, file) for file in files if _ORDERS.fullmatch(file)],
+        _split(config),
     )
+
+
+def _split(config: Config) -> Manifest | None:
+    """The validation split; its shards may be out of reach by now."""
+    try:
+        return manifest.load(storage.join(config.data.root, config.data.validation))
+    except UserError:
+        return None
+
+
+def _json(url: str, file: str) -> Line:
+    content: Line = json.loads(storage.read_bytes(storage.join(url, file)))
+    return content
 
 
 def published(config: Config, split: Manifest) -> Published | None:

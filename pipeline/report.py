@@ -37,6 +37,7 @@ def render(runs: Sequence[Record]) -> str:
     body = [
         report_scores.runs_table(runs),
         report_scores.evaluations_table(runs),
+        report_scores.orders_table(runs),
         report_curves.section(runs),
         *answers,
     ]

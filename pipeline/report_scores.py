@@ -5,12 +5,22 @@ from html import escape
 from statistics import median
 
 from pipeline import curve
-from pipeline.record import Evaluation, Record
+from pipeline.journal import Line
+from pipeline.record import Record
 
 _RUN = ("run", "model", "data", "state")
 _FIGURES = ("loss", "top-1", "best top-1", "top-5", "published top-1", "clips/s", "data wait")
-_EVALUATION = ("run", "split")
+_EVALUATION = ("run", "split", "views")
 _SCORES = ("videos", "top-1", "top-5", "mean class", "loss", "published top-1", "difference")
+_ORDER = ("run", "split", "order of frames")
+_EFFECT = (
+    "top-1 forwards",
+    "top-1 so",
+    "drop",
+    "mirrored classes",
+    "recognised there",
+    "taken for the mirror",
+)
 _UNKNOWN = "\N{EN DASH}"
 _SAID = (
     "Loss and accuracies (%) of validation while training, from one view of each video; speeds are medians."
@@ -39,12 +49,22 @@ def runs_table(runs: Sequence[Record]) -> str:
 def evaluations_table(runs: Sequence[Record]) -> str:
     """The scores that `pipeline.evaluate` wrote."""
     rows = [
-        (_texts(i, run, evaluation.split), _scores(run, evaluation))
+        (_texts(i, run, scores["split"], _views(scores)), _scores(run, scores))
         for i, run in enumerate(runs)
-        for evaluation in run.evaluations
+        for scores in run.evaluations
     ]
     content = _table(_EVALUATION, _SCORES, rows) if rows else f'<p class="quiet">{_NONE}</p>'
     return f"<h3>Evaluations</h3>\n{content}"
+
+
+def orders_table(runs: Sequence[Record]) -> str:
+    """What `pipeline.evaluate --order` found; nothing where it was not asked."""
+    rows = [
+        (_texts(i, run, found["split"], found["order"]), _effect(found))
+        for i, run in enumerate(runs)
+        for found in run.orders
+    ]
+    return f"<h3>Frames in another order</h3>\n{_table(_ORDER, _EFFECT, rows)}" if rows else ""
 
 
 def state(run: Record) -> str:
@@ -57,17 +77,37 @@ def state(run: Record) -> str:
     return f"going on: step {last['step']:,}, in epoch {last['epoch'] + 1} of {epochs}"
 
 
-def _scores(run: Record, evaluation: Evaluation) -> list[str]:
-    found, known = evaluation.scores, _published(run)
+def _scores(run: Record, scores: Line) -> list[str]:
+    known = _published(run)
     return [
-        _value(found["videos"], ",d"),
-        _value(found["top1"], ".2f"),
-        _value(found["top5"], ".2f"),
-        _value(found.get("mean_class"), ".2f"),
-        _value(found["loss"], ".3f"),
+        _value(scores["videos"], ",d"),
+        _value(scores["top1"], ".2f"),
+        _value(scores["top5"], ".2f"),
+        _value(scores.get("mean_class"), ".2f"),
+        _value(scores["loss"], ".3f"),
         _value(known, ".1f"),
-        _value(None if known is None else found["top1"] - known, "+.1f"),
+        _value(None if known is None else scores["top1"] - known, "+.1f"),
     ]
+
+
+def _effect(found: Line) -> list[str]:
+    return [
+        _value(found["top1_forward"], ".2f"),
+        _value(found["top1"], ".2f"),
+        _value(found["drop"], ".2f"),
+        _value(found["mirrored_classes"], ",d"),
+        _value(found["recognised"], ",d"),
+        _value(found["flipped"], ".1f"),
+    ]
+
+
+def _views(scores: Line) -> str:
+    """How the videos were seen: `3 clips x 10 crops, dense, 224, bf16`."""
+    if "views" not in scores:
+        return ""
+    views = scores["views"]
+    counts = f"{views['clips']} x {views['crops']} ({views['sampling']})"
+    return f"{counts}, {views['size']}, {views['precision']}"
 
 
 def _model(run: Record) -> str:

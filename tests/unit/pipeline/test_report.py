@@ -138,6 +138,20 @@ def test_a_damaged_sample_does_not_stop_the_report(root: Path, trained: Path) ->
     assert "damaged: its CRC-32 differs" in parsed.text and len(parsed.named("img")) == 2 * 6
 
 
+def test_what_evaluate_wrote_is_in_the_tables(root: Path) -> None:
+    evaluated(root / "run")
+    scores = json.loads((root / "run" / "scores-validation.json").read_text())
+    views = {"clips": 3, "crops": 10, "sampling": "dense", "size": 224, "precision": "fp32"}
+    scores |= {"mean_class": 33.25, "views": views}
+    (root / "run" / "scores-validation.json").write_text(json.dumps(scores))
+    effect = {"top1_forward": 40.0, "top1": 15.5, "drop": 24.5, "mirrored_classes": 2, "recognised": 1}
+    content = {"split": "validation", "order": "reverse", **effect, "flipped": None}
+    (root / "run" / "order-reverse-validation.json").write_text(json.dumps(content))
+    text = page(root / "run").text
+    assert "33.25" in text and "3 x 10 (dense), 224, fp32" in text
+    assert "reverse" in text and "24.50" in text and "taken for the mirror" not in text
+
+
 def test_nothing_on_the_page_comes_from_elsewhere_or_runs(root: Path) -> None:
     evaluated(root / "run")
     parsed = page(root / "run")
