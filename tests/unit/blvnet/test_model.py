@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from benchmarks.plain_network import PlainBLVNetTAM
 from blvnet import BLVNetTAM, tam
 from blvnet.backbone import Bottleneck
 from blvnet.weights import from_reference, load
-from tests.unit.blvnet.golden import CASES, clip_like, filled_reference, golden_model
+from tests.unit.blvnet.golden import (
+    CASES,
+    SGD,
+    SGD_TOLERANCE,
+    clip_like,
+    filled_reference,
+    golden_model,
+    sgd_losses,
+)
 
 STAGES = {
     "conv1": "backbone.stem.frames.conv",
@@ -50,34 +57,12 @@ def test_golden_logits_and_stages(case: str) -> None:
     np.testing.assert_allclose(logits.numpy(), golden["logits"], atol=1e-4, rtol=0)
 
 
-def sgd_losses(case: str) -> list[float]:
-    """The losses of the golden SGD run, each before its step."""
-    golden = CASES[case]
-    config, size = golden["config"], golden["input"]
-    model = golden_model(case).train()
-    settings = {key: value for key, value in golden["optimizer"].items() if key != "name"}
-    optimizer = torch.optim.SGD(model.parameters(), **settings)
-    losses = []
-    for step in range(len(golden["losses"])):
-        clips = clip_like(config, 100 + step, size["batch"], size["height"], size["width"])
-        labels = np.random.default_rng(200 + step).integers(0, config["num_classes"], size["batch"])
-        loss = F.cross_entropy(model(clips), torch.from_numpy(labels))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
 def test_golden_sgd_losses() -> None:
-    # This run is chaotic: a relative change of 3e-8 (float32's rounding) of the first weights moves the losses by
-    # 1e-4, 4e-3, 2e-2 and 2e-2 in steps 1 to 4, in float64 too, and the plain form, which has these very losses on
-    # two threads, is off by as much on one. So the later losses can tell no more than this. That the gradients are
-    # right to the last digit is shown by the comparison with the plain form in float64.
-    reached = np.array(sgd_losses("r50-f2x2-sgd"))
-    tolerance = [1e-3, 1e-3, 1e-2, 4e-2, 6e-2]
-    difference = np.abs(reached - CASES["r50-f2x2-sgd"]["losses"])
-    assert (difference < tolerance).all(), difference
+    model = golden_model(SGD)
+    settings = {key: value for key, value in CASES[SGD]["optimizer"].items() if key != "name"}
+    reached = np.array(sgd_losses(model, torch.optim.SGD(model.parameters(), **settings)))
+    difference = np.abs(reached - CASES[SGD]["losses"])
+    assert (difference < SGD_TOLERANCE).all(), difference
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""The paper's progressive schedule in small: clips of 4 frame pairs first, then of 8 from those weights.
+
+    blvnet-shard demo demo/videos
+    blvnet-shard build --dataset sthv2 --annotations demo/videos --videos demo/videos/20bn-something-something-v2 \
+        --out demo/shards
+    python -m benchmarks.progressive demo/shards > benchmarks/results/progressive.md
+
+On the demo set, on small pictures. The longer model is evaluated before its first step, and after each of its epochs.
+"""
+
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from datetime import date
+
+import torch
+
+from pipeline import config as configuration
+from pipeline import journal, train
+from pipeline.config import Config
+from pipeline.distributed import World
+from pipeline.initialise import initialise
+from pipeline.learner import build_model
+from pipeline.predictions import predict
+from pipeline.scores import score
+from sharding import manifest, storage
+
+CONFIG = "configs/demo.yaml"
+SMALL = [
+    *("data.size=32", "data.short_side=32", "data.workers=0"),
+    *("optim.decay_norms=false", "run.precision=fp32", "run.evaluate_epochs=3"),
+]
+SHORT = ["model.num_frames=8", "optim.epochs=12"]
+# As in the paper: half the epochs, and the rate falls in steps.
+LONG = ["model.num_frames=16", "optim.epochs=6", "optim.schedule=steps", "optim.step_epochs=2"]
+
+
+def at_start(config: Config) -> float:
+    """Validation top-1, in percent, of the network that `config` starts from."""
+    split = manifest.load(storage.join(config.data.root, config.data.validation))
+    model = build_model(config, len(split.classes))
+    initialise(model, config.init)
+    predictions = predict(model, split, config, World(0, 1, torch.device("cpu")), batch=8)
+    assert predictions
+    return score(predictions).top1
+
+
+def trained(overrides: list[str], folder: str) -> list[tuple[int, float]]:
+    """Train with `overrides`; epochs done and validation top-1, in percent, at each evaluation."""
+    with redirect_stdout(sys.stderr):
+        status = train.main(["--config", CONFIG, *overrides, f"run.folder={folder}"])
+    if status:
+        raise SystemExit(status)
+    lines = journal.read(storage.join(folder, "metrics.jsonl"))
+    return [(line["epoch"] + 1, line["top1"]) for line in lines if line["kind"] == "validation"]
+
+
+def report(short: list[tuple[int, float]], start: float, long: list[tuple[int, float]]) -> str:
+    """The table, in Markdown."""
+    before, after = short[-1][1], long[-1][1]
+    lines = [
+        "# Progressive training on the demo set",
+        "",
+        f"{date.today()}, 2-core AMD EPYC virtual machine, Python {platform.python_version()}, one process; "
+        "`python -m benchmarks.progressive`.",
+        "",
+        f"`{CONFIG}` at 32x32 in fp32: f4x2 for {short[-1][0]} epochs, then f8x2 from its weights for {long[-1][0]}.",
+        "",
+        "| model | epochs done | validation top-1, % |",
+        "|---|---|---|",
+        *(f"| f4x2 | {epoch} | {top1:.1f} |" for epoch, top1 in short),
+        f"| f8x2 | 0 | {start:.1f} |",
+        *(f"| f8x2 | {epoch} | {top1:.1f} |" for epoch, top1 in long),
+        "",
+        f"Aims: f8x2 starts above f4x2's last score less 5 points: {'met' if start > before - 5 else 'missed'}; "
+        f"and ends at or above it: {'met' if after >= before else 'missed'}.",
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str]) -> None:
+    """The command line: the folder of the demo's shards."""
+    (root,) = argv
+    common = [f"data.root={root}", *SMALL]
+    with tempfile.TemporaryDirectory() as folder:
+        short = trained([*common, *SHORT], f"{folder}/short")
+        longer = [*common, *LONG, f"init.from={folder}/short"]
+        start = at_start(configuration.load(CONFIG, [*longer, f"run.folder={folder}/long"]))
+        print(report(short, start, trained(longer, f"{folder}/long")))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
