@@ -1,5 +1,6 @@
 """Loader processes and whole batches: one `Batch` a step for a rank, decoded ahead of time."""
 
+import atexit
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -61,6 +62,14 @@ def batches(stream: ClipStream, workers: int, pin: bool = False) -> Generator[Ba
         del chunks
         for worker in started:
             worker.kill()
+
+
+@atexit.register
+def _kill_workers() -> None:
+    """At the end of a program that failed between two batches. multiprocessing would ask the workers to end, which
+    they do not hear, and wait (test_loader.py: test_a_failure_between_two_batches_ends_the_program)."""
+    for worker in _workers:
+        worker.kill()
 
 
 def _check_workers() -> None:

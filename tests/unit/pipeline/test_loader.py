@@ -31,6 +31,17 @@ if __name__ == "__main__":
 """
 
 
+FAILING = """
+import sys
+from pipeline.loader import batches
+from tests.unit.pipeline.test_loader import stream
+if __name__ == "__main__":
+    made = batches(stream(sys.argv[1]), workers=2)
+    next(made)
+    raise SystemExit("failed")
+"""
+
+
 class Cutter:
     """Takes no time; sleeps for ever over the sample with the key `asleep`, and fails over the key `broken`."""
 
@@ -73,6 +84,15 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path, how: sig
     while any(alive(pid) for pid in started):
         assert time.monotonic() < deadline, [pid for pid in started if alive(pid)]
         time.sleep(0.1)
+
+
+def test_a_failure_between_two_batches_ends_the_program(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(FAILING)
+    command = [sys.executable, str(program), str(tmp_path)]
+    env = environment({"PYTHONPATH": str(ROOT)})
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=100)
+    assert done.stderr.splitlines()[-1] == "failed"
 
 
 def test_an_error_does_not_wait_for_a_worker_that_hangs(tmp_path: Path) -> None:
