@@ -110,7 +110,7 @@ def decode(
     return out
 
 
-def _shortened(jpeg: memoryview, rows: int) -> bytes:
+def _shortened(jpeg: memoryview, rows: int) -> bytearray:
     """The JPEG with a stated height of `rows`, so that a decoder stops there.
 
     Segments follow one another, each a marker and its length; the height is in the start-of-frame segment, 0xC0 for
@@ -121,4 +121,4 @@ def _shortened(jpeg: memoryview, rows: int) -> bytes:
     while short[position + 1] != 0xC0:
         position += 2 + int.from_bytes(short[position + 2 : position + 4], "big")
     short[position + 5 : position + 7] = rows.to_bytes(2, "big")
-    return bytes(short)
+    return short

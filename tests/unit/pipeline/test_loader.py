@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from torch import Tensor
 
 from pipeline import plan
-from pipeline.loader import batches
+from pipeline.loader import PREFETCHED_STEPS, batches
 from pipeline.samples import Sample
 from pipeline.stream import ClipStream, Passes
 from sharding.errors import UserError
@@ -132,4 +133,37 @@ def test_a_worker_killed_while_its_batches_wait_is_noticed_by_the_other_stream(t
     worker.join()
     with pytest.raises(UserError, match=f"loader process {worker.pid} ended with status -9"):
         next(validation)
+    training.close()
+
+
+class CountingCutter(Cutter):
+    """Writes a byte to a file for each sample that it cuts, in whatever process."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+        with self.file.open("ab") as stream:
+            stream.write(b".")
+        return super().__call__(sample, rng, out)
+
+
+def test_training_workers_fill_their_queues_with_the_next_epoch_during_validation(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    split = shards.make(tmp_path / "train", [8])
+    order = plan.Order(0, lanes=2, window=1)
+    training = batches(ClipStream(split, CountingCutter(count), order, Passes(4, epochs=9), 0, 1), workers=2)
+    assert [(batch.epoch, batch.step) for batch in islice(training, 2)] == [(0, 0), (0, 1)]
+    validation = batches(stream(str(tmp_path / "validation")), workers=2)
+    next(validation)
+    # What was taken, and full queues: this process takes nothing of it meanwhile.
+    full = 4 * (2 + PREFETCHED_STEPS)
+    deadline = time.monotonic() + 60
+    while count.stat().st_size < full:
+        assert time.monotonic() < deadline, count.stat().st_size
+        time.sleep(0.02)
+    assert sum(len(batch.numbers) for batch in validation) == 36
+    assert count.stat().st_size == full
+    assert next(training).epoch == 1
     training.close()
