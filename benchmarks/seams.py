@@ -7,7 +7,6 @@ request for a shard after `LATENCY_S`. FOLDER is that of `benchmarks.loader`.
 """
 
 import argparse
-import functools
 import os
 import sys
 import tempfile
@@ -23,10 +22,11 @@ from pipeline import config as configuration
 from pipeline import plan
 from pipeline.clips import eval_cutter, train_cutter
 from pipeline.config import Config
-from pipeline.lanes import open_in_store
+from pipeline.lanes import StoredShards
 from pipeline.loader import batches
 from pipeline.stream import ClipStream, Passes
 from sharding.manifest import Manifest
+from sharding.shard import SampleRow
 
 WORKERS, BATCH, EPOCHS, LATENCY_S = 2, 8, 9, 0.1
 ORDER = plan.Order(seed=0, lanes=WORKERS, window=16)
@@ -40,17 +40,20 @@ class Seams:
     waits: list[float]
 
 
-def open_slowly(split: Manifest, shard: int, offset: int, end: int) -> BinaryIO:
-    """A `pipeline.lanes.OpenShard` of a store that is far away."""
-    time.sleep(LATENCY_S)
-    return open_in_store(split, shard, offset, end)
+@dataclass(frozen=True)
+class FarShards(StoredShards):
+    """Shards in a store that is far away."""
+
+    def open(self, shard: int, rows: list[SampleRow]) -> BinaryIO:
+        time.sleep(LATENCY_S)
+        return super().open(shard, rows)
 
 
 def measure(split: Manifest, config: Config, slow: bool, pause: float, validate: bool) -> Seams:
     """Go through `EPOCHS` epochs with a training step of `pause` seconds."""
-    open_shard = functools.partial(open_slowly, split) if slow else None
+    source = FarShards(split) if slow else None
     cutter = train_cutter(config, split.classes)
-    stream = ClipStream(split, cutter, ORDER, Passes(BATCH, EPOCHS), 0, 1, open_shard)
+    stream = ClipStream(split, cutter, ORDER, Passes(BATCH, EPOCHS), 0, 1, source)
     made = batches(stream, WORKERS)
     steps: list[float] = []
     waits: list[float] = []
@@ -65,7 +68,7 @@ def measure(split: Manifest, config: Config, slow: bool, pause: float, validate:
             steps.append(time.perf_counter() - asked)
         if validate and batch.step == stream.passes.steps(split.samples) - 1:
             views = ClipStream(
-                split, eval_cutter(config), ORDER, Passes(BATCH, drop_last=False), 0, 1, open_shard
+                split, eval_cutter(config), ORDER, Passes(BATCH, drop_last=False), 0, 1, source
             )
             assert sum(len(view.numbers) for view in batches(views, WORKERS)) == split.samples
         asked = time.perf_counter()
