@@ -162,6 +162,8 @@ class Run(Section):
     "Folder or bucket URL for the configuration, metrics and checkpoints."
     seed: int = Field(0, ge=0)
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    compile: bool = False
+    "The network goes through torch.compile: a minute or more at the start, faster steps on a GPU."
     deterministic: bool = False
     "Only algorithms with bit-equal results from run to run."
     log_steps: int = Field(20, ge=1)
@@ -175,8 +177,10 @@ class Run(Section):
     "Epochs between two evaluations; the last epoch is always evaluated."
     audit: bool = False
     "Each rank writes down the keys of every batch."
+    max_nonfinite: int = Field(10, ge=1)
+    "Steps in a row whose loss is not finite end the run; a single one is skipped, counted and written down."
     timeout_s: float = Field(1800.0, gt=0)
-    "A collective operation that takes longer ends the run."
+    "A rank without progress for so long ends the run, its stack in the log."
 
 
 class Config(Section):

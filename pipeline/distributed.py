@@ -16,6 +16,9 @@ from sharding.errors import UserError
 
 _AFTER_MAIN_S = 2.0
 
+MARGIN_S = 30.0
+"""By which a collective operation's time limit is later than that of `pipeline.watchdog`, which tells more."""
+
 T = TypeVar("T")
 
 
@@ -37,6 +40,12 @@ class World:
         if self.ranks > 1:
             dist.all_reduce(value)
             value /= self.ranks
+        return value
+
+    def largest(self, value: Tensor) -> Tensor:
+        """The largest over all ranks of each element of `value`; every rank must call it."""
+        if self.ranks > 1:
+            dist.all_reduce(value, dist.ReduceOp.MAX)
         return value
 
     def gather(self, value: T) -> list[T]:
@@ -66,6 +75,34 @@ class World:
                 dist.broadcast(buffer, src=0)
 
 
+class Vote:
+    """Whether any rank has said yes. The answer is that of the call before: it is exchanged while a step runs.
+
+    The flag is on the CPU, and so goes through gloo: the device is not waited for.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._alone = world.ranks == 1
+        self._flag = torch.zeros(1, dtype=torch.int32)
+        self._work: dist.Work | None = None
+
+    def cast(self, yes: bool) -> bool:
+        """Say `yes` or no; every rank must call it equally often, and gets the same answer."""
+        if self._alone:
+            return yes
+        self.close()
+        answer = bool(self._flag)
+        self._flag = torch.tensor([int(yes)], dtype=torch.int32)
+        self._work = dist.all_reduce(self._flag, dist.ReduceOp.MAX, async_op=True)
+        return answer
+
+    def close(self) -> None:
+        """Wait for the exchange that is under way."""
+        if self._work is not None:
+            self._work.wait()
+            self._work = None
+
+
 @contextmanager
 def joined(timeout_s: float) -> Iterator[World]:
     """Join the group that torchrun describes in the environment; without it, a world of one."""
@@ -83,7 +120,7 @@ def joined(timeout_s: float) -> Iterator[World]:
         yield World(0, 1, device)
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s + MARGIN_S))
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
         # Not after an error: with NCCL it could wait for ranks that are in the middle of an exchange.

@@ -2,7 +2,7 @@
 
 import inspect
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +39,10 @@ class Learner:
         decay = config.optim.ema_decay
         self._average = Average(self.model, decay) if decay is not None else None
         self.schedule = Schedule(config.optim)
-        self._parallel: nn.Module = self.model
-        if world.ranks > 1:
-            self._parallel = _data_parallel(self.model, world.device)
+        # What is compiled shares its tensors with the model, whose names checkpoints keep.
+        compiled = cast(nn.Module, torch.compile(self.model)) if config.run.compile else self.model
+        static = config.optim.accumulate == 1  # the same gradients are exchanged in every backward pass
+        self._parallel = _data_parallel(compiled, world.device, static) if world.ranks > 1 else compiled
         self._seed, self._rank, self._ranks = config.run.seed, world.rank, world.ranks
         self._optim = config.optim
         self._frozen = _frozen_norms(self.model, config.optim)
@@ -59,9 +60,11 @@ class Learner:
         """Train on one batch as step number `step` of the run.
 
         `clips`: uint8 (batch, frames, 3, size, size); `labels`: int64 (batch,). Returns the mean loss and the number of
-        right answers, both scalars that stay on the device.
+        right answers, both scalars that stay on the device. Weights, momenta and statistics stay as they are where the
+        loss is not finite on any rank.
         """
         self._train_mode()
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
         # Dropout depends on the step and the rank alone, so a resumed run needs no random state.
         torch.manual_seed((self._seed * 1_000_003 + step) * self._ranks + self._rank)
         set_learning_rate(self._optimizer, lr)
@@ -81,7 +84,9 @@ class Learner:
                 self._precision.backward(part)
             loss += part.detach()
             correct += (logits.detach().argmax(1) == theirs).sum()
-        self._precision.update(self._optimizer, self._optim.clip_norm)
+        unfit = self._precision.update(self._optimizer, self._optim.clip_norm)
+        for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+            buffer.copy_(torch.where(unfit, before, buffer))
         if self._average:
             self._average.update(step)
         return loss, correct
@@ -141,7 +146,7 @@ def _frozen_norms(model: BLVNetTAM, optim: Optim) -> list[nn.Module]:
     return [norm for norm in norms if optim.frozen_norm == "all" or norm is not first]
 
 
-def _data_parallel(model: nn.Module, device: torch.device) -> DistributedDataParallel:
+def _data_parallel(model: nn.Module, device: torch.device, static: bool) -> DistributedDataParallel:
     """`model` with its gradients averaged over the ranks.
 
     Batch-norm statistics are not exchanged in training, which does not use them, but before they are used: in
@@ -152,4 +157,6 @@ def _data_parallel(model: nn.Module, device: torch.device) -> DistributedDataPar
     sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     device_ids = [device] if device.type == "cuda" else None
     settings: dict[str, Any] = {sync: False}
-    return DistributedDataParallel(model, device_ids=device_ids, gradient_as_bucket_view=True, **settings)
+    return DistributedDataParallel(
+        model, device_ids=device_ids, gradient_as_bucket_view=True, static_graph=static, **settings
+    )

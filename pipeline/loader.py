@@ -6,9 +6,11 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 
 import torch
@@ -19,6 +21,9 @@ from pipeline.stream import Chunk, ClipStream, empty_clips
 from sharding.errors import UserError
 
 PREFETCHED_STEPS = 3
+
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
+"""What Ctrl-C, a scheduler and torchrun send, to all processes of a rank; the training process alone answers."""
 
 _workers: set[BaseProcess] = set()
 """The loader processes of this process, whichever stream they belong to."""
@@ -94,6 +99,8 @@ def _data_loader(stream: ClipStream, workers: int) -> DataLoader[Chunk]:
     # process group's, CUDA's) would be lost half-way.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.stream"])
+    with _blocked(STOP_SIGNALS):  # which the server inherits, and its workers from it, from their first moment on
+        forkserver.ensure_running()
     return DataLoader(
         stream,
         batch_size=None,
@@ -104,15 +111,21 @@ def _data_loader(stream: ClipStream, workers: int) -> DataLoader[Chunk]:
     )
 
 
+@contextmanager
+def _blocked(signals: set[signal.Signals]) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _follow_parent(worker: int) -> None:
     """Stopping is the training process's decision alone: its signals are not ours, and its death is.
 
-    Ctrl-C and a job's SIGTERM reach the workers too. That the training process is gone shows in its sentinel alone,
-    since the parent, the fork server, lives on as long as a worker does
-    (test_loader.py: test_workers_end_with_the_process_that_started_them).
+    That the training process is gone shows in its sentinel alone, since the parent, the fork server, lives on as long
+    as a worker does (test_loader.py: test_workers_end_with_the_process_that_started_them).
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

@@ -25,6 +25,7 @@ class Meter:
         self._waited_s = 0.0
         self._clips = self._steps = self._replaced = 0
         self._sums = torch.zeros(2, device=self._world.device)
+        self._unfit: list[Tensor] = []
 
     def timed(self, items: Iterator[T]) -> Iterator[T]:
         """`items`, with the time that each one is waited for counted."""
@@ -42,23 +43,39 @@ class Meter:
 
         Of these, `replaced` stand in for damaged samples.
         """
-        self._sums += torch.stack([loss.float(), correct.float()])
+        finite = torch.isfinite(loss)
+        self._unfit.append(~finite)
+        self._sums += torch.stack([torch.where(finite, loss, 0).float(), correct.float()])
         self._clips += clips
         self._replaced += replaced
         self._steps += 1
 
-    def read(self) -> dict[str, Any]:
-        """The figures since the last call, over all ranks; every rank must call it."""
-        stood_in = torch.full((1,), float(self._replaced), device=self._world.device)
-        loss, correct, replaced = self._world.mean(torch.cat([self._sums, stood_in])).tolist()
+    def read(self) -> tuple[dict[str, Any], list[bool]]:
+        """The figures since the last call, over all ranks, and which steps had a loss that is not finite on any rank.
+
+        Every rank must call it; here the device is waited for.
+        """
+        device, ranks = self._world.device, self._world.ranks
+        stood_in = torch.tensor([float(self._replaced)], device=device)
+        unfit = torch.stack(self._unfit).float()
+        sums = self._world.mean(torch.cat([self._sums, stood_in, unfit])).tolist()
         seconds = time.perf_counter() - self._start
+        rate, wait = self._clips / seconds, self._waited_s / seconds
+        extremes = self._world.largest(torch.tensor([-rate, wait], device=device)).tolist()
+        loss, correct, replaced, *unfit_shares = sums
+        skipped = [share > 0 for share in unfit_shares]
+        fit = self._steps - sum(unfit_shares)
         figures = {
-            "loss": loss / self._steps,
+            "loss": loss / fit if fit else float("nan"),
             "top1": 100 * correct / self._clips,
-            "clips_per_s": self._clips * self._world.ranks / seconds,
+            "clips_per_s": rate * ranks,
+            "clips_per_s_slowest": -extremes[0],
             "step_s": seconds / self._steps,
-            "data_wait": self._waited_s / seconds,
-            "replaced": round(replaced * self._world.ranks),
+            "data_wait": extremes[1],
+            "replaced": round(replaced * ranks),
+            "nonfinite": sum(skipped),
         }
+        if device.type == "cuda":
+            figures["gpu_memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
         self.restart()
-        return figures
+        return figures, skipped

@@ -38,6 +38,10 @@ class Position:
         """The order of samples."""
         return plan.Order(self.seed, self.lanes, self.window)
 
+    def evaluates(self, every: int, epochs: int) -> bool:
+        """Whether the epoch that has just ended is evaluated: each `every`-th is, and the last of `epochs`."""
+        return self.epoch % every == 0 or self.epoch == epochs
+
     def after(self, steps: int) -> "Position":
         """The position after `steps` steps of the run."""
         return replace(self, done=steps)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -25,14 +25,35 @@ class Precision:
         """Back-propagate `loss`, which adds to the gradients."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def update(self, optimizer: torch.optim.Optimizer, clip_norm: float | None = None) -> None:
-        """Update the weights (skipped where fp16 gradients overflowed); the gradients are gone after it.
+    def update(self, optimizer: torch.optim.Optimizer, clip_norm: float | None = None) -> Tensor:
+        """Update the weights from the gradients, unless one of them is not finite; they are gone after it.
 
-        Gradients whose norm is more than `clip_norm` are scaled down to it first.
+        Gradients whose norm is more than `clip_norm` are scaled down to it first. Returns whether they were unfit, a
+        bool scalar on the device, the same on every rank, since the gradients are averages over the ranks by then.
         """
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if clip_norm is not None:
             self.scaler.unscale_(optimizer)
-            clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
-        self.scaler.step(optimizer)
-        self.scaler.update()
+            clip_grad_norm_(parameters, clip_norm)
+        unfit = ~torch.isfinite(get_total_norm([p.grad for p in parameters if p.grad is not None]))
+        if self.scaler.is_enabled():  # finds out for itself
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            _step_unless(unfit, optimizer)
         optimizer.zero_grad(set_to_none=True)
+        return unfit
+
+
+def _step_unless(unfit: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """`optimizer.step()`, or no change of weights and momenta.
+
+    On a GPU the fused optimiser decides, by the flag that loss scaling gives it, and nothing waits for the device.
+    """
+    if unfit.device.type == "cpu":
+        if not unfit:
+            optimizer.step()
+        return
+    optimizer.found_inf = unfit.float()  # type: ignore[attr-defined]
+    optimizer.step()
+    del optimizer.found_inf  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """What a model says of every video of a split, the same for any number of ranks and any batch size."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -38,13 +39,15 @@ def predict(
     world: World,
     batch: int,
     order: FrameOrder = "forward",
+    between: Callable[[], None] = lambda: None,
 ) -> Predictions | None:
     """The logits of every video of `split`, each exactly once; on the main process only, None on the others.
 
-    `batch`: views at a time on each rank; `order`: that of each clip's frames. Every rank must call it, with the
+    `batch`: views at a time on each rank; `order`: that of each clip's frames; `between` is called
+    before each batch, and what it raises, alike on every rank, ends the evaluation. Every rank must call it, with the
     same weights and batch-norm statistics.
     """
-    numbers, part = _predict_part(model, split, eval_cutter(config, order), config, world, batch)
+    numbers, part = _predict_part(model, split, eval_cutter(config, order), config, world, batch, between)
     gathered = world.gather((numbers, part))
     if not world.main:
         return None
@@ -65,7 +68,13 @@ def videos_a_step(config: Config, batch: int) -> int:
 
 
 def _predict_part(
-    model: nn.Module, split: Manifest, cutter: EvalCutter, config: Config, world: World, batch: int
+    model: nn.Module,
+    split: Manifest,
+    cutter: EvalCutter,
+    config: Config,
+    world: World,
+    batch: int,
+    between: Callable[[], None],
 ) -> tuple[list[int], Predictions]:
     """This rank's predictions, and the videos' numbers in the split's order."""
     workers = config.data.workers
@@ -83,6 +92,7 @@ def _predict_part(
         total=passes.steps(split.samples), desc="evaluating", unit="step", leave=False, disable=not shown
     )
     for part in batches(stream, workers, pin=world.device.type == "cuda"):
+        between()
         steps.update()
         if part.numbers:  # else there are more ranks than videos in the last batch
             numbers += part.numbers
