@@ -99,7 +99,9 @@ def _data_loader(stream: ClipStream, workers: int) -> DataLoader[Chunk]:
     # process group's, CUDA's) would be lost half-way.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.stream"])
-    with _blocked(STOP_SIGNALS):  # which the server inherits, and its workers from it, from their first moment on
+    with _blocked(
+        STOP_SIGNALS
+    ):  # which the server inherits, and its workers from it, from their first moment on
         forkserver.ensure_running()
     return DataLoader(
         stream,

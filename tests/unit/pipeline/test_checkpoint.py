@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,20 @@ def test_an_index_cut_short_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoints" / "latest.json").write_bytes(content)
     with pytest.raises(UserError, match=r"latest\.json: (not a JSON object|names no checkpoint)"):
         checkpoint.load(str(tmp_path))
+
+
+def test_no_cut_and_no_flipped_byte_goes_unnoticed(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), keep=2)
+    for step in (10, 20):
+        checkpoints.save(step, state(step))
+    newest = tmp_path / "checkpoints/step-00000020.pt"
+    whole = newest.read_bytes()
+    places = random.Random(0).sample(range(len(whole)), 200)
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 0x10
+        for damaged in (whole[:place], bytes(flipped)):
+            newest.write_bytes(damaged)
+            assert newest_state(checkpoints)["step"] == 10
+    newest.write_bytes(whole)
+    assert newest_state(checkpoints)["step"] == 20

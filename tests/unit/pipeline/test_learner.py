@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from pipeline import config
 from pipeline.checkpoint import weights_of
@@ -206,3 +207,50 @@ def test_dropout_depends_on_the_seed_and_the_step_alone() -> None:
     assert train(learner(chosen), range(3)) == train(learner(chosen), range(3))
     other = settings("model.dropout=0.5", "run.precision=fp32", "optim.frozen_norm=all", "run.seed=1")
     assert train(learner(chosen), range(3))[1:] != train(learner(other), range(3))[1:]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_a_step_whose_loss_is_not_finite_changes_nothing(precision: str) -> None:
+    chosen = settings(f"run.precision={precision}")
+    hit, spared = learner(chosen), learner(chosen)
+    train(hit, range(2))
+    train(spared, range(2))
+    hook = hit.model.classifier.register_forward_hook(lambda module, given, logits: logits * math.nan)
+    assert math.isnan(train(hit, range(2, 3))[0])
+    hook.remove()
+    before, after = spared.state(), hit.state()
+    assert all(torch.equal(tensor, before["model"][name]) for name, tensor in after["model"].items())
+    moments = after["optimizer"]["state"], before["optimizer"]["state"]
+    assert all(
+        torch.equal(moments[0][p]["momentum_buffer"], moments[1][p]["momentum_buffer"]) for p in moments[0]
+    )
+
+
+class Compiled(nn.Module):
+    """In place of what torch.compile makes, which takes minutes: the model is a part of it, under another name."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._orig_mod = model
+        self.calls = 0
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        logits: torch.Tensor = self._orig_mod(clips)
+        return logits
+
+
+def test_a_compiled_network_is_what_trains_and_names_stay_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Compiled] = []
+
+    def compiled(model: nn.Module) -> nn.Module:
+        made.append(Compiled(model))
+        return made[-1]
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    plain = learner(settings("run.precision=fp32"))
+    assert not made
+    ours = learner(settings("run.precision=fp32", "run.compile=true"))
+    assert train(ours, range(2)) == train(plain, range(2))
+    assert made[0].calls == 2
+    assert ours.state()["model"].keys() == plain.state()["model"].keys()
