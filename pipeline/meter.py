@@ -13,10 +13,13 @@ T = TypeVar("T")
 
 
 class Meter:
-    """Sums losses and right answers on the device, which is not waited for until `read`."""
+    """Sums losses and right answers on the device, which is not waited for until `read`.
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    `share_of_a_clip`: see `pipeline.utilisation`.
+    """
+
+    def __init__(self, world: World, share_of_a_clip: float | None = None) -> None:
+        self._world, self._share_of_a_clip = world, share_of_a_clip
         self.restart()
 
     def restart(self) -> None:
@@ -75,6 +78,8 @@ class Meter:
             "replaced": round(replaced * ranks),
             "nonfinite": sum(skipped),
         }
+        if self._share_of_a_clip is not None:
+            figures["mfu"] = rate * self._share_of_a_clip
         if device.type == "cuda":
             figures["gpu_memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
         self.restart()

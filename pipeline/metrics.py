@@ -1,6 +1,7 @@
 """What a run reports: `metrics.jsonl`, TensorBoard and the progress line, all from the same numbers."""
 
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -30,10 +31,17 @@ class Reporter:
 
     def train(self, line: Line) -> None:
         """A line of training metrics."""
-        self._write({"kind": "train", **line})
-        text = f"loss {line['loss']:.4f}  top-1 {line['top1']:.1f}  {line['clips_per_s']:.1f} clips/s"
+        left_s = (self._total - line["step"]) * line["step_s"]
+        self._write({"kind": "train", **line, "eta_s": left_s})
+        text = (
+            f"loss {line['loss']:.4f}  top-1 {line['top1']:.1f}  {line['clips_per_s']:.1f} clips/s  "
+            f"data wait {line['data_wait']:.0%}"
+        )
+        if line["nonfinite"]:
+            text += f"  {line['nonfinite']} steps without a finite loss"
         if self._bar.disable:
-            print(f"step {line['step']}/{self._total}  epoch {line['epoch']}  {text}", flush=True)
+            ends = f"{timedelta(seconds=round(left_s))} left"
+            print(f"step {line['step']}/{self._total}  epoch {line['epoch']}  {text}  {ends}", flush=True)
         else:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(line["step"] - self._bar.n)

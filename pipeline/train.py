@@ -28,8 +28,10 @@ from pipeline.plan import readers_per_lane
 from pipeline.position import Position
 from pipeline.predictions import predict
 from pipeline.preemption import STATUS, Preempted, Preemption
+from pipeline.prefetch import on_device
 from pipeline.run_folder import RunFolder
 from pipeline.stream import ClipStream, Passes
+from pipeline.utilisation import share_of_a_clip
 from pipeline.watchdog import Watchdog
 from sharding import manifest, storage
 from sharding.errors import one_line_errors
@@ -48,7 +50,8 @@ def train(config: Config, world: World) -> None:
     with Preemption(world) as preemption, Watchdog(run.timeout_s) as watchdog:
         learner, at, to_evaluate = _ready(config, train_set, world)
         tally = corrupt.Tally(corrupt.allowed(config.data, train_set.samples))
-        meter, due = Meter(world), Due(run.checkpoint_steps, run.checkpoint_minutes)
+        meter = Meter(world, share_of_a_clip(config, world.device))
+        due = Due(run.checkpoint_steps, run.checkpoint_minutes)
 
         def pause() -> None:
             """Between two batches of an evaluation."""
@@ -144,8 +147,9 @@ def _batches(config: Config, train_set: Manifest, at: Position, world: World) ->
     passes = Passes(at.global_batch, config.optim.epochs, first_epoch=at.epoch, first_step=at.step)
     cutter = train_cutter(config, train_set.classes)
     allowed = corrupt.allowed(config.data, train_set.samples)
-    stream = ClipStream(train_set, cutter, at.order, passes, world.rank, world.ranks, allowed=allowed)
-    return batches(stream, config.data.workers, pin=world.device.type == "cuda")
+    shards = shards_of(config.data, train_set)
+    stream = ClipStream(train_set, cutter, at.order, passes, world.rank, world.ranks, shards, allowed)
+    return on_device(batches(stream, config.data.workers, pin=world.device.type == "cuda"), world.device)
 
 
 def _state(
