@@ -1,7 +1,8 @@
 """The typed configuration of a run: YAML files and dotted overrides in, one frozen `Config` out. No torch.
 
-A file may name another one as its `base`, relative to itself, and then states only what differs. An unknown
-key, a value of the wrong type or a broken file is a `UserError` that names it.
+A file may name another one as its `base`, relative to itself, and then states only what differs. It may offer
+several `recipes`; the key `recipe` chooses one, which lies beneath all that the files and overrides state. An
+unknown key, a value of the wrong type or a broken file is a `UserError` that names it.
 """
 
 from pathlib import Path
@@ -144,7 +145,7 @@ class Init(Section):
     """Weights to start from; neither: random."""
 
     from_: str | None = Field(None, alias="from")
-    "Checkpoint of this program, of a model with as many or fewer frames."
+    "Checkpoint of this program, of a model with as many or fewer frames; a run folder stands for its newest one."
     reference: str | None = None
     "File in a reference form: a released model, a training checkpoint, or an ImageNet bL-ResNet."
 
@@ -212,7 +213,7 @@ def override(tree: dict[str, Any], overrides: list[str], source: str) -> Config:
     for text in overrides:
         _set(tree, text)
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(_with_recipe(tree, source))
     except ValidationError as error:
         problems = "; ".join(_problem(e["loc"], e["msg"], e["type"]) for e in error.errors())
         raise UserError(f"{source}: {problems}") from None
@@ -242,6 +243,19 @@ def _read_with_base(path: str) -> dict[str, Any]:
     base = tree.pop("base")
     folder, slash, _ = path.rpartition("/")
     return _merged(_read_with_base(base if Path(base).is_absolute() else f"{folder}{slash}{base}"), tree)
+
+
+def _with_recipe(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    """`tree` laid over the one of its `recipes` that its key `recipe` names."""
+    settings = {key: value for key, value in tree.items() if key not in ("recipe", "recipes")}
+    if "recipe" not in tree:
+        return settings
+    name, recipes = tree["recipe"], tree.get("recipes", {})
+    if not isinstance(recipes, dict) or not isinstance(recipes.get(str(name)), dict):
+        raise UserError(
+            f"{source}: recipe: {name} is none of its recipes: {', '.join(recipes) or 'it has none'}"
+        )
+    return _merged(recipes[str(name)], settings)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,43 @@ def test_each_published_model_has_a_file_with_its_network_data_and_recipe() -> N
             assert 0 < published.num_frames - shorter.num_frames <= 16
 
 
+@pytest.mark.parametrize("name", sorted(ZOO))
+def test_each_published_model_has_a_reference_and_a_recommended_form(name: str) -> None:
+    path = str(CONFIGS / f"{name}.yaml")
+    forms = {form: config.load(path, [f"recipe={form}"]) for form in ("reference", "recommended")}
+    chosen = {
+        form: (loaded.data.sampling, loaded.data.flip, loaded.optim.decay_norms)
+        for form, loaded in forms.items()
+    }
+    assert chosen == {
+        "reference": ("reference", "reference", True),
+        "recommended": ("segment", "label", False),
+    }
+    assert config.load(path, []) == forms["recommended"]
+    # nothing else differs
+    changes = ["data.sampling=segment", "data.flip=label", "optim.decay_norms=false"]
+    assert config.load(path, ["recipe=reference", *changes]) == forms["recommended"]
+
+
+def test_what_a_file_or_the_command_line_states_wins_over_a_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"base: {CONFIGS / 'paper.yaml'}\nrecipe: reference\ndata: {{flip: none}}\n")
+    loaded = config.load(str(path), ["optim.decay_norms=false"])
+    assert (loaded.data.sampling, loaded.data.flip, loaded.optim.decay_norms) == ("reference", "none", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "message"),
+    [
+        ("paper", "fast", "recipe: fast is none of its recipes: reference, recommended"),
+        ("demo", "reference", "recipe: reference is none of its recipes: it has none"),
+    ],
+)
+def test_a_recipe_that_a_file_does_not_have_is_named(name: str, recipe: str, message: str) -> None:
+    with pytest.raises(UserError, match=rf"{name}\.yaml: {message}$"):
+        config.load(str(CONFIGS / f"{name}.yaml"), [f"recipe={recipe}"])
+
+
 def test_a_file_states_only_what_differs_from_its_base() -> None:
     loaded = config.load(str(CONFIGS / "blvnet-tam-101-f32x2-v2.yaml"), [])
     assert loaded.optim.schedule == "steps"  # its own
