@@ -4,18 +4,19 @@ torchrun --nproc-per-node 8 -m pipeline.evaluate --checkpoint RUN --data s3://bu
 """
 
 import argparse
-import copy
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
-from pipeline import checkpoint, position
-from pipeline import config as configuration
+from pipeline import outputs, position, time_order
+from pipeline.config import Config
 from pipeline.distributed import joined
-from pipeline.learner import build_model
-from pipeline.predictions import predict
+from pipeline.predictions import Predictions, predict
 from pipeline.scores import score
-from sharding import manifest, storage
+from pipeline.trained import Trained, load
+from sharding import manifest
 from sharding.errors import UserError, one_line_errors
 from sharding.manifest import Manifest
 
@@ -33,35 +34,79 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--data", required=True, help="folder or URL of the split, such as s3://bucket/sthv2/validation"
     )
     parser.add_argument("--batch", type=int, default=16, help="views at a time on each process (default: 16)")
-    parser.add_argument("--out", help="folder or URL for scores-SPLIT.json")
+    parser.add_argument(
+        "--out", help="folder or URL for scores, tables, predictions and the leaderboard's file"
+    )
+    parser.add_argument(
+        "--order",
+        choices=("forward", "reverse", "shuffle"),
+        default="forward",
+        help="evaluate with the frames of each clip in this order too, and tell the difference",
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="changes to the run's configuration"
     )
     args = parser.parse_args(argv)
-    state = checkpoint.load(args.checkpoint)
-    trained = state["config"]
-    settings = configuration.override(copy.deepcopy(trained), args.overrides, args.checkpoint)
-    position.check_model(trained, settings, args.checkpoint)
-    with joined(settings.run.timeout_s) as world:
+    trained = load(args.checkpoint, args.overrides)
+    with joined(trained.config.run.timeout_s) as world:
         split = manifest.load(args.data)
-        _check_classes(split, state["classes"], args.checkpoint)
-        if not position.is_labelled(split):
-            raise UserError(f"{split.root}: its videos have no labels to score against")
-        model = build_model(settings, len(split.classes)).to(world.device)
-        model.load_state_dict(checkpoint.weights_of(state))
-        predictions = predict(model, split, settings, world, args.batch)
-        if predictions:
-            scores = score(predictions)
-            content = json.dumps({"split": split.split, "checkpoint": args.checkpoint, **asdict(scores)})
-            print(content, flush=True)
-            if args.out:
-                storage.write_bytes(storage.join(args.out, f"scores-{split.split}.json"), content.encode())
+        _check(split, trained, args)
+        trained.model.to(world.device)
+        found = predict(trained.model, split, trained.config, world, args.batch)
+        other = None
+        if args.order != "forward":
+            other = predict(trained.model, split, trained.config, world, args.batch, args.order)
+        if found:
+            _report(split, trained.config, args, found, other)
     return 0
 
 
-def _check_classes(split: Manifest, classes: list[str], source: str) -> None:
-    if split.classes != classes:
-        raise UserError(f"{split.root}: its classes are not those that {source} was trained on")
+def _check(split: Manifest, trained: Trained, args: argparse.Namespace) -> None:
+    """`UserError` where the split cannot be scored, or nothing would be left of its predictions."""
+    if split.classes != trained.classes:
+        raise UserError(f"{split.root}: its classes are not those that {args.checkpoint} was trained on")
+    if not position.is_labelled(split) and (args.order != "forward" or not args.out):
+        raise UserError(
+            f"{split.root}: its videos have no labels to score against; with --out alone they are predicted"
+        )
+
+
+def _report(
+    split: Manifest, config: Config, args: argparse.Namespace, found: Predictions, other: Predictions | None
+) -> None:
+    """Print what was found, and write it to --out."""
+    about = {"split": split.split, "checkpoint": args.checkpoint}
+    if args.out:
+        outputs.write_predictions(args.out, split, found)
+    if not position.is_labelled(split):
+        outputs.write_leaderboard(args.out, split, found)
+        print(json.dumps({**about, "videos": len(found.keys)}), flush=True)
+        if split.failures:
+            missing = f"{len(split.failures)} videos that could not be built have no prediction"
+            print(f"warning: {split.root}: {missing}; failures.csv names them", file=sys.stderr)
+        return
+    content = {**about, **asdict(score(found)), "views": _views(config)}
+    print(json.dumps(content), flush=True)
+    if args.out:
+        outputs.write_scores(args.out, split, found, content)
+    if other:
+        labels, forward = found.labels.numpy(), found.logits.numpy()
+        compared = time_order.effect(args.order, split.classes, labels, forward, other.logits.numpy())
+        effect = {**about, **asdict(compared)}
+        print(json.dumps(effect), flush=True)
+        if args.out:
+            outputs.write_order(args.out, split, effect)
+
+
+def _views(config: Config) -> dict[str, Any]:
+    """How the videos were seen, for whoever compares scores."""
+    size = config.views.size or config.data.size
+    return {
+        **config.views.model_dump(),
+        "size": size,
+        "short_side": config.data.short_side,
+        "precision": config.run.precision,
+    }
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ def score(predictions: Predictions) -> Scores:
     right = top_classes(logits, 5) == labels[:, None]
     classes = confusion.class_scores(confusion.matrix(labels.numpy(), logits.numpy()))
     return Scores(
-        top1=100 * right[:, 0].float().mean().item(),
-        top5=100 * right.any(1).float().mean().item(),
+        top1=100 * right[:, 0].double().mean().item(),
+        top5=100 * right.any(1).double().mean().item(),
         mean_class=mean(each.accuracy for each in classes),
         loss=F.cross_entropy(logits, labels).item(),
         videos=len(labels),

@@ -162,6 +162,7 @@ def _state(
         "to_evaluate": to_evaluate,
         "config": config.model_dump(mode="json", by_alias=True),
         "classes": train_set.classes,
+        "shards": train_set.settings,
     }
 
 

@@ -89,6 +89,15 @@ def load(dataset: str, source: Path, split: str, classes: Path | None = None) ->
     return loaded
 
 
+def load_classes(file: Path) -> list[str]:
+    """The class names by index in a label file of Something-Something: v1's, a name a line, or v2's JSON."""
+    if file.suffix == ".json":
+        return _v2_classes(file)
+    classes = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    _index(classes, file)
+    return classes
+
+
 def key_fault(key: str) -> str | None:
     """What forbids `key` as the name of a sample, or None.
 
@@ -154,7 +163,7 @@ def _find(folder: Path, names: tuple[str, ...]) -> Path:
 
 def _load_v1(folder: Path, split: str) -> Annotations:
     labels = _find(folder, V1_FILES["labels"])
-    classes = [line.strip() for line in read_text(labels).splitlines() if line.strip()]
+    classes = load_classes(labels)
     index = _index(classes, labels)
     file = _find(folder, _files(V1_FILES, split))
     videos = []
@@ -175,7 +184,7 @@ def _load_v1(folder: Path, split: str) -> Annotations:
 
 def _load_v2(folder: Path, split: str) -> Annotations:
     labels = _find(folder, V2_FILES["labels"])
-    classes = _v2_classes(labels)
+    classes = load_classes(labels)
     index = _index(classes, labels)
     file = _find(folder, _files(V2_FILES, split))
     rows = _json(file)

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from blvnet import BLVNetTAM
 from pipeline import config, sampling
 from pipeline.clips import eval_cutter
 from pipeline.config import Config
 from pipeline.distributed import World
 from pipeline.lanes import LaneReader
-from pipeline.learner import build_model
 from pipeline.normalise import Normaliser
 from pipeline.plan import Order
 from pipeline.predictions import Predictions, predict, videos_a_step
@@ -23,9 +21,9 @@ from sharding import mjpeg
 from sharding.errors import UserError
 from sharding.manifest import Manifest
 from tests import shards
+from tests.networks import network
 
 WORLD = World(0, 1, torch.device("cpu"))
-SCALE = 2000.0
 SIDES = (150, 117, 96)  # width and height as stored, shorter side in evaluation
 
 
@@ -106,27 +104,16 @@ def test_reversed_and_shuffled_clips_show_the_same_frames_in_another_order(split
         assert {frame.sum().item() for frame in one} == {frame.sum().item() for frame in other}
 
 
-def network(settled: Config) -> BLVNetTAM:
-    """A network whose logits, of the size of one, differ from clip to clip."""
-    torch.manual_seed(0)
-    model = build_model(settled, 3)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.ones_(module.weight)
-    torch.nn.init.normal_(model.classifier.weight, std=SCALE)
-    return model.eval()
-
-
 def predictions(split: Manifest, *overrides: str, batch: int = 16) -> Predictions:
     settled = settings(*overrides)
-    found = predict(network(settled), split, settled, WORLD, batch)
+    found = predict(network(settled, 3), split, settled, WORLD, batch)
     assert found is not None
     return found
 
 
 def test_the_logits_of_several_views_are_the_mean_of_each_views_own(split: Manifest) -> None:
     several = predictions(split, "views.clips=2", "views.crops=3", "views.sampling=dense")
-    model = network(settings())
+    model = network(settings(), 3)
     sample = first_sample(split)
     normalise = Normaliser(torch.device("cpu"))
     clips = views(sample, "views.clips=2", "views.crops=3", "views.sampling=dense")

@@ -1,0 +1,135 @@
+"""The classes of videos: files, or folders of JPEGs.
+
+    python -m pipeline.predict --checkpoint RUN a.webm b.mp4
+    python -m pipeline.predict --model blvnet-tam-50-f8x2-v2 --reference-weights FILE --classes labels.json a.webm
+
+A video goes the way of the data set: decoded, resized and encoded as for a shard of the run, then decoded and cut as in
+evaluation, with the views of the configuration.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pipeline import trained
+from pipeline.clips import EvalCutter, eval_cutter
+from pipeline.distributed import joined
+from pipeline.inference import Inference
+from pipeline.samples import Sample
+from pipeline.scores import top_classes
+from pipeline.stream import empty_clips
+from pipeline.trained import Trained
+from sharding import sample as encoding
+from sharding.annotations import Video
+from sharding.decode import Unusable
+from sharding.errors import UserError, one_line_errors
+from sharding.settings import Settings
+from sharding.shard import SampleRow
+
+Show = Callable[[str, list[dict[str, Any]]], str]
+VIEWS_AT_A_TIME = 16
+
+
+def views(path: str, settings: Settings, cutter: EvalCutter) -> Tensor:
+    """The views of the video at `path`, uint8 (1, views, frames, 3, height, width). Raises `Unusable`."""
+    # A key without the video's own name: it only decides how frames are mixed, and none are.
+    video = Video(key="video", path=path, label=None)
+    meta, jpegs = encoding.encode(video, Path(), dataclasses.replace(settings, follow_links=True))
+    with jpegs:
+        blob = b"".join(jpegs)
+    row = SampleRow(video.key, 0, len(blob), 0, None, meta["frames"])
+    sample = Sample(row, path, meta, memoryview(blob))
+    clips = empty_clips(1, cutter.shape(sample))
+    cutter(sample, np.random.default_rng(), clips[0])
+    return clips
+
+
+def best(logits: Tensor, classes: list[str], most: int) -> list[dict[str, Any]]:
+    """The `most` most probable classes of one video's `logits`, (classes,): name, index and probability."""
+    probabilities = logits.softmax(0)
+    return [
+        {"class": classes[i], "index": i, "probability": round(probabilities[i].item(), 6)}
+        for i in top_classes(logits[None], most)[0].tolist()
+    ]
+
+
+def as_text(video: str, found: list[dict[str, Any]]) -> str:
+    """The video's name, and a line a class below it."""
+    lines = [f"{100 * answer['probability']:6.2f} %  {answer['class']}" for answer in found]
+    return "\n".join([video, *lines])
+
+
+def as_json(video: str, found: list[dict[str, Any]]) -> str:
+    """One line of JSON."""
+    return json.dumps({"video": video, "predictions": found}, ensure_ascii=False)
+
+
+def run(model: Trained, videos: Sequence[str], most: int, show: Show) -> int:
+    """Predict and print one video after another; returns how many could not be used, each named on stderr."""
+    cutter, failed = eval_cutter(model.config), 0
+    with joined(model.config.run.timeout_s) as world:
+        infer = Inference(
+            model.model.to(world.device), model.config.run.precision, world.device, VIEWS_AT_A_TIME
+        )
+        for video in videos:
+            try:
+                seen = views(video, model.shards, cutter)
+            except Unusable as reason:
+                print(f"error: {video}: {reason}", file=sys.stderr, flush=True)
+                failed += 1
+                continue
+            print(show(video, best(infer(seen)[0], model.classes, most)), flush=True)
+    return failed
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: status 2 where a video could not be used."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.predict", description="Name the classes of videos."
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", help="checkpoint file, latest.json, best.json or run folder")
+    source.add_argument("--model", help="a published model, such as blvnet-tam-50-f8x2-v2")
+    parser.add_argument("--reference-weights", help="the published file of --model")
+    parser.add_argument("--classes", help="label file of the data set, for --model: v1's CSV or v2's JSON")
+    parser.add_argument("--top", type=int, default=5, help="classes a video (default: 5)")
+    parser.add_argument("--json", action="store_true", help="a line of JSON a video")
+    parser.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEO | key.path=value",
+        help="files, folders of JPEGs; changes to the configuration",
+    )
+    args = parser.parse_args(argv)
+    overrides = [text for text in args.videos if _is_override(text)]
+    videos = [text for text in args.videos if not _is_override(text)]
+    if not videos:
+        raise UserError("no video given; name files or folders of JPEGs")
+    if args.top < 1:
+        raise UserError(f"--top {args.top}: must be at least 1")
+    if args.checkpoint:
+        model = trained.load(args.checkpoint, overrides)
+    elif args.reference_weights:
+        model = trained.published(args.model, args.reference_weights, args.classes, overrides)
+    else:
+        raise UserError("--model needs --reference-weights, the file with its published weights")
+    failed = run(model, videos, args.top, as_json if args.json else as_text)
+    return 2 if failed else 0
+
+
+def _is_override(text: str) -> bool:
+    """Whether it is key.path=value, and no video of that name."""
+    section, _, _ = text.partition(".")
+    return "=" in text and section.isidentifier() and not Path(text).exists()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
