@@ -1,9 +1,7 @@
 """Training on several processes: the same as on one, and the same after a kill as without it."""
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -115,16 +113,3 @@ def test_a_run_killed_on_two_processes_goes_on_with_one(
     run(training(1, root, folder))
     assert audit.keys_by_step(str(folder)) == audit.keys_by_step(str(uninterrupted))
     assert "\nproven: " in run([sys.executable, "-m", "pipeline.audit", str(folder)]).stdout
-
-
-@pytest.mark.world(3)
-def test_scores_do_not_depend_on_ranks_or_batch(root: str, uninterrupted: Path, tmp_path: Path) -> None:
-    found: list[dict[str, Any]] = []
-    for ranks, batch in ((1, 16), (2, 4), (3, 1)):
-        out = tmp_path / f"{ranks}"
-        command = torchrun(ranks, "pipeline.evaluate", f"--checkpoint={uninterrupted}", f"--out={out}")
-        run([*command, f"--data={root}/validation", f"--batch={batch}"])
-        found.append(json.loads((out / "scores-validation.json").read_text()))
-    assert [scores["videos"] for scores in found] == [11, 11, 11]
-    assert len({scores["top1"] for scores in found}) == 1
-    assert [scores["loss"] for scores in found[1:]] == pytest.approx([found[0]["loss"]] * 2, abs=1e-5)
