@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 
 import torch
@@ -99,9 +99,9 @@ def _data_loader(stream: ClipStream, workers: int) -> DataLoader[Chunk]:
     # process group's, CUDA's) would be lost half-way.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.stream"])
-    with _blocked(
-        STOP_SIGNALS
-    ):  # which the server inherits, and its workers from it, from their first moment on
+    # The server inherits the blocked signals, and its workers inherit them from it, from their first moment on.
+    resource_tracker.ensure_running()  # the server's, which would unblock two of them when it starts
+    with _blocked(STOP_SIGNALS):
         forkserver.ensure_running()
     return DataLoader(
         stream,
