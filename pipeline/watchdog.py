@@ -3,6 +3,8 @@
 import faulthandler
 from types import TracebackType
 
+_STDERR = 2  # the descriptor: whatever stands in for sys.stderr
+
 
 class Watchdog:
     """Ends the process, with the stacks of its threads on stderr, after `limit_s` seconds without a `beat`.
@@ -16,7 +18,7 @@ class Watchdog:
 
     def beat(self) -> None:
         """There is progress: the time starts again."""
-        faulthandler.dump_traceback_later(self._limit_s, exit=True)
+        faulthandler.dump_traceback_later(self._limit_s, exit=True, file=_STDERR)
 
     def __enter__(self) -> "Watchdog":
         self.beat()

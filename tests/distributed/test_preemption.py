@@ -33,7 +33,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def command(root: str, folder: Path, epochs: int, *overrides: str) -> list[str]:
     """Two ranks; an evaluation, of five batches, and a checkpoint after every second step."""
-    return with_agent(training(2, root, folder, f"optim.epochs={epochs}", *overrides))
+    return with_agent(
+        training(2, root, folder, f"optim.epochs={epochs}", "run.evaluate_epochs=1", *overrides)
+    )
 
 
 @pytest.fixture(scope="module")
