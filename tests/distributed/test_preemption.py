@@ -1,6 +1,6 @@
 """Runs that are told to stop, or killed, at any moment: nothing is lost, and the end is the uninterrupted run's.
 
-The environment variable BLVNET_ROUNDS says how often (default: 3, which keeps the suite short).
+The environment variable BLVNET_ROUNDS says how often (default: 2, which keeps the suite short).
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.distributed.test_agent import cmdline, with_agent
 from tests.distributed.test_training import losses, training, weights
 from tests.processes import descendants, kill_tree, run, started, wait_until
 
-ROUNDS = int(os.environ.get("BLVNET_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("BLVNET_ROUNDS", "2"))
 STEPS_IN_EPOCH = 2
 
 
@@ -32,9 +32,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def command(root: str, folder: Path, epochs: int, *overrides: str) -> list[str]:
-    """Two ranks; an evaluation, of five batches, and a checkpoint after every second step."""
+    """Two ranks; a checkpoint after every epoch, and after every second one an evaluation of five batches."""
     return with_agent(
-        training(2, root, folder, f"optim.epochs={epochs}", "run.evaluate_epochs=1", *overrides)
+        training(2, root, folder, f"optim.epochs={epochs}", "run.evaluate_epochs=2", *overrides)
     )
 
 
@@ -105,7 +105,7 @@ def test_an_evaluation_that_was_cut_off_is_done_first_after_the_resume(root: str
     shards.make(tmp_path / "slow", [STEPS_IN_EPOCH * 8])
     shards.make(tmp_path / "slow", [400], split="validation")
     folder, log = tmp_path / "run", tmp_path / "log"
-    whole = command(str(tmp_path / "slow"), folder, 2)
+    whole = command(str(tmp_path / "slow"), folder, 2, "run.evaluate_epochs=1")
     with started(whole, log) as process:
         wait_until(lambda: len(losses(folder)) == STEPS_IN_EPOCH, 120, process, log)
         process.terminate()
