@@ -72,7 +72,7 @@ def command(checkpoint: Path, kind: str, out: str | Path) -> list[str]:
 
 
 def close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=export.TOLERANCE, atol=export.TOLERANCE)
 
 
 def test_the_archive_runs_any_number_of_clips(

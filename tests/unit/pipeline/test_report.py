@@ -206,7 +206,7 @@ def test_a_browser_draws_the_curves_and_the_pictures(root: Path) -> None:
     evaluated(root / "run")
     shutil.copytree(root / "run", root / "other")
     page(root / "run", root / "other", out=root / "page.html")
-    drawn = screenshot(root / "page.html", 1400, 4200)
+    drawn = screenshot(root / "page.html", 1400, 6000)
     assert pixels(drawn, GREEN) == pytest.approx(2 * 3 * 6 * 48 * 40, rel=0.1)
     # The first run's curves lie under the second's, but its mark in the legend does not.
     assert pixels(drawn, (0x3F, 0x83, 0xC5)) > 100 and pixels(drawn, (0xE0, 0x7B, 0x28)) > 500
