@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sharding.errors import UserError
 
-_AFTER_MAIN_S = 2.0
+_AFTER_MAIN_S = 10.0  # a busy machine takes seconds to end the main process and then this one
 
 MARGIN_S = 30.0
 """By which a collective operation's time limit is later than that of `pipeline.watchdog`, which tells more."""
