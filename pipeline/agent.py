@@ -26,6 +26,10 @@ def main() -> int:
     """
     # Told, torchrun prints no warning about its own choice of it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Not its own choice of signals: SIGUSR1 would end it alone, and leave the processes running.
+    os.environ.setdefault("PET_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
+    # Started again, a process must not find the addresses of those before it (pytorch issue 135712).
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     logging.getLogger(api.__name__).setLevel(logging.CRITICAL)  # which process failed is said below
     try:
         run.main()

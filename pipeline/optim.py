@@ -21,7 +21,7 @@ def sgd(model: nn.Module, optim: Optim, device: torch.device) -> torch.optim.SGD
         {"params": [p for p in parameters if p.ndim > 1]},
         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": vectors_decay},
     ]
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         groups,
         lr=optim.lr,
         momentum=optim.momentum,
@@ -29,6 +29,11 @@ def sgd(model: nn.Module, optim: Optim, device: torch.device) -> torch.optim.SGD
         weight_decay=optim.weight_decay,
         fused=device.type == "cuda",
     )
+    if device.type == "cuda" and optim.momentum:
+        # A fused first step that is skipped would leave them as the memory happens to be.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 class Schedule:

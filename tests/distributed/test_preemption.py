@@ -17,7 +17,7 @@ from pipeline.preemption import STATUS
 from tests import shards
 from tests.distributed.test_agent import cmdline, with_agent
 from tests.distributed.test_training import losses, training, weights
-from tests.processes import descendants, kill_tree, run, started, wait_until
+from tests.processes import alive, descendants, kill_tree, run, started, wait_until
 
 ROUNDS = int(os.environ.get("BLVNET_ROUNDS", "2"))
 STEPS_IN_EPOCH = 2
@@ -131,3 +131,15 @@ def test_torchrun_starts_a_failed_run_again_from_its_newest_checkpoint(
         assert process.wait(timeout=200) == 0, log.read_text()
     assert f"resuming {folder} after" in log.read_text()
     assert_same_end(folder, uninterrupted)
+
+
+@pytest.mark.world(2)
+def test_sigusr1_to_the_launcher_is_passed_on(root: str, tmp_path: Path) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log"
+    with started(command(root, folder, 500), log) as process:
+        wait_until(lambda: losses(folder), 120, process, log)
+        ranks = [pid for pid in descendants(process.pid) if b"pipeline.train" in cmdline(pid)]
+        process.send_signal(signal.SIGUSR1)
+        assert process.wait(timeout=60) == STATUS, log.read_text()
+        assert not [pid for pid in ranks if alive(pid)]
+    assert checkpoint.load(str(folder))["position"]["done"] == len(losses(folder))

@@ -1,9 +1,11 @@
-"""The learning rate of each step."""
+"""The optimiser and the learning rate of each step."""
 
 import pytest
+import torch
+from torch import nn
 
 from pipeline.config import Optim
-from pipeline.optim import Schedule
+from pipeline.optim import Schedule, sgd
 
 
 def rates(optim: Optim, steps: int = 2) -> list[float]:
@@ -64,3 +66,16 @@ def test_a_restored_plateau_remembers() -> None:
 def test_warmup_works_with_every_schedule() -> None:
     optim = Optim(schedule="multistep", milestones=(1,), warmup_epochs=2, epochs=3, lr=0.1)
     assert rates(optim) == pytest.approx([0.025, 0.05, 0.0075, 0.01, 0.01, 0.01])
+
+
+def test_a_fused_first_step_that_is_skipped_leaves_no_momenta() -> None:
+    model = nn.Linear(64, 64)
+    optimizer = sgd(model, Optim(), torch.device("cuda"))  # fused, which a CPU's tensors can be too
+    before = model.weight.clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan)
+    optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
+    optimizer.step()
+    assert torch.equal(model.weight, before)
+    for parameter in model.parameters():
+        assert torch.equal(optimizer.state[parameter]["momentum_buffer"], torch.zeros_like(parameter))
