@@ -34,7 +34,7 @@ def test_two_hosts_meet_again_after_a_cut_network_and_finish(tmp_path: Path) -> 
     agent = [
         sys.executable,
         "-m",
-        "torch.distributed.run",
+        "pipeline.agent",
         "--nnodes=2",
         "--nproc-per-node=1",
         "--max-restarts=3",
