@@ -15,8 +15,7 @@ from importlib.util import find_spec
 
 import torch
 
-from pipeline import checkpoint, portable
-from pipeline import config as configuration
+from pipeline import portable, trained
 from pipeline.portable import FORMATS, Source
 from sharding import storage, units
 from sharding.errors import UserError, one_line_errors
@@ -46,15 +45,15 @@ def export(checkpoint_url: str, kind: str, out: str) -> tuple[int, float]:
 
 def read(url: str) -> Source:
     """What the checkpoint at `url` holds, with the weights that evaluation uses."""
-    state = checkpoint.load(url)
-    config = configuration.override(state["config"], [], url)
-    arguments = {"num_classes": len(state["classes"]), **config.model.model_dump()}
+    saved = trained.load(url, [])
+    arguments = {"num_classes": len(saved.classes), **saved.config.model.model_dump()}
+    size = saved.config.data.size
     about = {
         "model": json.dumps(arguments),
-        "size": str(config.data.size),
-        "classes": json.dumps(state["classes"], ensure_ascii=False),
+        "size": str(size),
+        "classes": json.dumps(saved.classes, ensure_ascii=False),
     }
-    return Source(arguments, checkpoint.weights_of(state), config.data.size, about)
+    return Source(arguments, saved.model.state_dict(), size, about)
 
 
 @torch.no_grad()

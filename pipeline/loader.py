@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from pipeline.preemption import SIGNALS
 from pipeline.stream import Chunk, ClipStream, empty_clips
 from sharding.errors import UserError
 
 PREFETCHED_STEPS = 3
 
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
+STOP_SIGNALS = {signal.SIGINT, *SIGNALS}
 """What Ctrl-C, a scheduler and torchrun send, to all processes of a rank; the training process alone answers."""
 
 _workers: set[BaseProcess] = set()

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
+from pipeline.confusion import Floats, Ints
+
 FrameOrder = Literal["forward", "reverse", "shuffle"]
 
 # Phrases of class names that change places when a film runs backwards.

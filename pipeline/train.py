@@ -70,6 +70,7 @@ def train(config: Config, world: World) -> None:
             if to_evaluate:  # what the run was stopped in
                 top1 = evaluation()
                 folder.save(at, _state(learner, at, config, train_set), top1)
+                meter.restart()
             for batch in meter.timed(_batches(config, train_set, at, world)):
                 rate = learner.schedule.rate(batch.epoch, batch.step, at.steps_in_epoch)
                 loss, correct = learner.step(batch.clips, batch.labels, at.done, rate)

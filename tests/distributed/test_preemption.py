@@ -6,7 +6,10 @@ The environment variable BLVNET_ROUNDS says how often (default: 2, which keeps t
 import os
 import random
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,18 @@ def uninterrupted(root: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@contextmanager
+def started_until(
+    moments: random.Random, whole: list[str], folder: Path, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that goes on in `folder`, at a random moment after its first step."""
+    before = len(losses(folder))
+    with started(whole, log) as process:
+        wait_until(lambda: len(losses(folder)) > before, 120, process, log)
+        time.sleep(moments.uniform(0, 0.5))
+        yield process
+
+
 def validations(folder: Path) -> list[int]:
     lines = journal.read(str(folder / "metrics.jsonl"))
     return [line["step"] for line in lines if line["kind"] == "validation"]
@@ -66,10 +81,7 @@ def test_kills_at_random_moments_change_no_bit_of_the_result(
     folder, log, moments = tmp_path / "run", tmp_path / "log", random.Random(1)
     whole = command(root, folder, 4 * ROUNDS, "run.checkpoint_steps=1")
     for _ in range(ROUNDS):
-        before = len(losses(folder))
-        with started(whole, log) as process:
-            wait_until(lambda: len(losses(folder)) > before, 120, process, log)  # noqa: B023
-            time.sleep(moments.uniform(0, 0.5))
+        with started_until(moments, whole, folder, log) as process:
             kill_tree(process)
     run(whole)
     assert_same_end(folder, uninterrupted)
@@ -84,9 +96,7 @@ def test_a_run_told_to_stop_at_random_moments_loses_no_step(
     whole = command(root, folder, 4 * ROUNDS)
     for number in range(ROUNDS):
         before = len(losses(folder))
-        with started(whole, log) as process:
-            wait_until(lambda: len(losses(folder)) > before, 120, process, log)  # noqa: B023
-            time.sleep(moments.uniform(0, 0.5))
+        with started_until(moments, whole, folder, log) as process:
             if number % 2:  # to one rank alone, or to torchrun, which passes it on
                 ranks = [pid for pid in descendants(process.pid) if b"pipeline.train" in cmdline(pid)]
                 os.kill(ranks[number // 2 % 2], signal.SIGUSR1)
