@@ -78,9 +78,13 @@ def test_two_processes_train_like_one(root: str, tmp_path: Path) -> None:
 
 
 def killed(command: list[str], folder: Path, log: Path, at_step: int) -> None:
-    """Start a run and kill all its processes as soon as `at_step` steps are reported."""
+    """Start a run and kill all its processes as soon as `at_step` steps are reported and a checkpoint is complete.
+
+    A checkpoint is written beside training, so that steps after it may be reported before it is there.
+    """
+    named = folder / "checkpoints/latest.json"
     with started(command, log) as process:
-        wait_until(lambda: len(losses(folder)) >= at_step, 120, process, log)
+        wait_until(lambda: named.exists() and len(losses(folder)) >= at_step, 120, process, log)
         assert len(descendants(process.pid)) >= 2
         kill_tree(process)
 
