@@ -38,7 +38,7 @@ from pipeline.loader import batches
 from pipeline.samples import checked
 from pipeline.stream import ClipStream, Passes
 from pipeline.transforms import TrainTransform, mirror_labels
-from sharding import manifest
+from sharding import manifest, turbojpeg
 from sharding.manifest import Manifest
 
 VIDEOS, TURNS, BATCH = 48, 7, 8
@@ -195,7 +195,8 @@ def report(rates: dict[str, list[float]], shards: Manifest, load: float) -> str:
     lines = [
         "# Loader: training clips a second on one core",
         "",
-        f"{date.today()}, one core of {os.cpu_count()} ({cpu.partition(': ')[2]}), torch {torch.__version__}; "
+        f"{date.today()}, one core of {os.cpu_count()} ({cpu.partition(': ')[2]}), torch {torch.__version__}, "
+        f"{'libturbojpeg 3' if turbojpeg.available() else 'no libturbojpeg 3'}; "
         f"`python -m benchmarks.loader`. Load average before it: {load:.1f}.",
         "",
         f"{shards.samples} videos of {shards.frames // shards.samples} frames, 427x240 VP9, sharded with the default "

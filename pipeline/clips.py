@@ -13,7 +13,7 @@ from pipeline import sampling
 from pipeline.config import Config, Views
 from pipeline.samples import DamagedError, Sample
 from pipeline.time_order import FrameOrder, reordered
-from pipeline.transforms import EvalTransform, TrainTransform, crop_and_resize, mirror_bgr, mirror_labels
+from pipeline.transforms import Box, EvalTransform, TrainTransform, mirror_bgr, mirror_labels, resize_into
 from sharding import mjpeg
 from sharding.errors import UserError
 
@@ -34,24 +34,25 @@ class FrameDecoder:
         self._buffer = np.empty(0, np.uint8)
 
     def __call__(
-        self, sample: Sample, indices: NDArray[np.int64], rows: int | None = None, bgr: bool = False
+        self, sample: Sample, indices: NDArray[np.int64], box: Box | None = None, bgr: bool = False
     ) -> Tensor:
-        """Frames `indices`, uint8 (frames, 3, H, W) with channels-last memory, valid until the next call.
+        """`box` of frames `indices`, uint8 (frames, 3, h, w) with channels-last pixels, valid until the next call.
 
-        At least the upper `rows` of each are there, all by default; they are RGB, or BGR. Raises `DamagedError`.
+        By default it is all of them; they are RGB, or BGR. Raises `DamagedError`.
         """
-        height, width = sample.meta["height"], sample.meta["width"]
-        if rows is not None:
-            height = min(height, rows + mjpeg.INEXACT_ROWS)
-        shape = (len(indices), height, width, 3)
+        width, height = sample.meta["width"], sample.meta["height"]
+        x, y, w, h = box = box or (0, 0, width, height)
+        region = mjpeg.region_of(box, width, height)
+        shape = (len(indices), region.height, region.width, 3)
         if self._buffer.size < prod(shape):
             self._buffer = np.empty(prod(shape), np.uint8)
         frames = self._buffer[: prod(shape)].reshape(shape)
         try:
-            mjpeg.decode(sample.blob, sample.meta["offsets"], indices.tolist(), frames, bgr)
+            mjpeg.decode(sample.blob, sample.meta["offsets"], indices.tolist(), frames, bgr, region)
         except ValueError as error:
             raise DamagedError(f"{sample.url}: sample {sample.row.key} cannot be decoded: {error}") from None
-        return torch.from_numpy(frames).permute(0, 3, 1, 2)
+        inside = frames[:, y - region.y : y - region.y + h, x - region.x : x - region.x + w]
+        return torch.from_numpy(inside).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,8 @@ class TrainCutter:
         box, flip, label = self.transform.choose(
             sample.meta["width"], sample.meta["height"], _label(sample), rng
         )
-        _, y, _, h = box
         # A clip that will be flipped is decoded as BGR: see `mirror_bgr`.
-        crop_and_resize(self.decode(sample, indices, rows=y + h, bgr=flip), box, out)
+        resize_into(self.decode(sample, indices, box, bgr=flip), out)
         if flip:
             mirror_bgr(out)
         return label

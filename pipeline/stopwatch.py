@@ -15,6 +15,7 @@ from pipeline.clips import FrameDecoder, TrainCutter
 from pipeline.loader import batches
 from pipeline.samples import Sample
 from pipeline.stream import ClipStream
+from pipeline.transforms import Box
 
 STAGES = ("reading", "verifying", "decoding", "transforming", "handing over")
 
@@ -41,10 +42,10 @@ class TimedDecoder(FrameDecoder):
         self._watch = watch
 
     def __call__(
-        self, sample: Sample, indices: NDArray[np.int64], rows: int | None = None, bgr: bool = False
+        self, sample: Sample, indices: NDArray[np.int64], box: Box | None = None, bgr: bool = False
     ) -> Tensor:
         with self._watch.stage("decoding"):
-            return super().__call__(sample, indices, rows, bgr)
+            return super().__call__(sample, indices, box, bgr)
 
 
 class TimedCutter:

@@ -119,19 +119,17 @@ def resize(frames: Tensor, width: int, height: int) -> Tensor:
     return resized
 
 
-def crop_and_resize(frames: Tensor, box: Box, out: Tensor) -> None:
-    """Crop uint8 (T, 3, H, W) to `box` and resize to the size of `out`; both in channels-last memory.
+def resize_into(frames: Tensor, out: Tensor) -> None:
+    """Resize uint8 (T, 3, H, W), channels-last pixels, to the size of `out`: uint8 (T, 3, size, size), channels-last.
 
-    `out`: uint8 (T, 3, size, size), filled directly, since a result of its own and a copy of it would cost an eighth
-    of a clip's time (`benchmarks/loader.py`).
+    `out` is filled directly, since a result of its own and a copy of it would cost an eighth of a clip's time
+    (`benchmarks/loader.py`).
     """
-    x, y, w, h = box
-    cropped = frames[:, :, y : y + h, x : x + w]
-    if cropped.shape[-2:] == out.shape[-2:]:
-        out.copy_(cropped)
+    if frames.shape[-2:] == out.shape[-2:]:
+        out.copy_(frames)
     else:
         # what torchvision's resize comes to, which takes no `out`
-        torch.ops.aten._upsample_bilinear2d_aa.out(cropped, out.shape[-2:], False, None, None, out=out)
+        torch.ops.aten._upsample_bilinear2d_aa.out(frames, out.shape[-2:], False, None, None, out=out)
 
 
 def mirror_bgr(clip: Tensor) -> None:

@@ -6,11 +6,15 @@ A reader of its own needs only these lines (`offsets` is in the sample's JSON):
     frames = [simplejpeg.decode_jpeg(blob[a:b]) for a, b in zip(offsets, ends)]
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
+
+from sharding import turbojpeg
+from sharding.turbojpeg import Region
 
 Array = npt.NDArray[np.uint8]
 Planes = tuple[Array, Array, Array]
@@ -60,9 +64,23 @@ def check(jpeg: bytes | memoryview) -> tuple[int, int]:
     return width, height
 
 
-INEXACT_ROWS = (
-    2  # at the lower end of frames that are decoded in part: their colours depend on the rows below
-)
+_MARGIN = 2
+"""Pixels around a region whose colours a decoder needs too, for those of its rim: chroma has half their number."""
+_ACROSS = 16
+"""Pixels of a block of 4:2:0: where a decoder can begin in a row."""
+
+
+def region_of(box: tuple[int, int, int, int], width: int, height: int) -> Region:
+    """The least part of frames that must be decoded for the pixels of `box` (x, y, w, h) to be those of whole frames.
+
+    Only rows below it are left out where there is no libturbojpeg 3.
+    """
+    x, y, w, h = box
+    lower = min(height, y + h + _MARGIN)
+    if not turbojpeg.available():
+        return Region(0, 0, width, lower)
+    left, upper = max(0, x - _MARGIN) // _ACROSS * _ACROSS, max(0, y - _MARGIN)
+    return Region(left, upper, min(width, x + w + _MARGIN) - left, lower - upper)
 
 
 def decode(
@@ -71,13 +89,14 @@ def decode(
     which: Sequence[int] | Array,
     out: Array | None = None,
     bgr: bool = False,
+    region: Region | None = None,
 ) -> Array:
     """Frames `which` of a blob as RGB (or BGR), uint8 (n, H, W, 3), in the order asked for.
 
     `offsets` are the starts of all JPEGs in the blob. Each frame is decoded straight into its place in `out`, which
-    is made where None is given. An `out` of fewer rows takes the top of each frame, decoded no further than that; its
-    last `INEXACT_ROWS` are not exact. A frame asked for several times in a row is decoded once. Raises ValueError
-    for a damaged JPEG or an `out` that does not fit, IndexError for a frame that is not there.
+    is made where None is given. Of a `region`, which is one of `region_of`, only the box that it was made for is exact.
+    A frame asked for several times in a row is decoded once. Raises ValueError for a damaged JPEG or an `out`
+    that does not fit, IndexError for a frame that is not there.
     """
     view = memoryview(blob)
     numbers = [int(i) for i in which]
@@ -89,25 +108,41 @@ def decode(
         return view[offsets[i] : offsets[i + 1] if i + 1 < count else len(view)]
 
     width, height = size(jpeg(numbers[0])) if numbers else (0, 0)
+    part = region or Region(0, 0, width, height)
+    shape = (len(numbers), part.height, part.width, 3)
     if out is None:
-        out = np.empty((len(numbers), height, width, 3), np.uint8)
-    n, rows, columns, _ = out.shape
-    if (n, columns) != (len(numbers), width) or rows > height or not out.flags.c_contiguous:
-        raise ValueError(
-            f"out of shape {out.shape} for {len(numbers)} frames; it must be contiguous (n, {height}, {width}, 3)"
-        )
-    whole = rows == height
-    colors = "BGR" if bgr else "RGB"
-    for place, i in enumerate(numbers):
-        if place and numbers[place - 1] == i:
-            out[place] = out[place - 1]
-            continue
-        source = jpeg(i) if whole else _shortened(jpeg(i), rows)
-        # What follows the rows of a shortened frame is an error to the strict decoder.
-        decoded = simplejpeg.decode_jpeg(source, colorspace=colors, buffer=out[place], strict=whole)
-        if decoded.shape != out.shape[1:]:
-            raise ValueError(f"frame {i} is {decoded.shape[:2]}, expected {out.shape[1:3]} (height, width)")
+        out = np.empty(shape, np.uint8)
+    if out.shape != shape or not out.flags.c_contiguous:
+        raise ValueError(f"out of shape {out.shape} for {len(numbers)} frames; it must be contiguous {shape}")
+    with _decoder(part, (width, height), bgr) as decode_one:
+        for place, i in enumerate(numbers):
+            if place and numbers[place - 1] == i:
+                out[place] = out[place - 1]
+            else:
+                decode_one(jpeg(i), out[place])
     return out
+
+
+@contextmanager
+def _decoder(
+    region: Region, size: tuple[int, int], bgr: bool
+) -> Iterator[Callable[[memoryview, Array], None]]:
+    """What fills an array with `region` of a JPEG of `size`, both (width, height)."""
+    width, height = size
+    whole = region == (0, 0, width, height)
+    if turbojpeg.available() and not whole:
+        with turbojpeg.Decoder() as decoder:
+            yield lambda jpeg, out: decoder.decode(jpeg, region, size, out, bgr)
+        return
+
+    def decode_rows(jpeg: memoryview, out: Array) -> None:
+        source = jpeg if whole else _shortened(jpeg, region.height)
+        # What follows the rows of a shortened frame is an error to the strict decoder.
+        decoded = simplejpeg.decode_jpeg(source, colorspace="BGR" if bgr else "RGB", buffer=out, strict=whole)
+        if decoded.shape != out.shape:
+            raise ValueError(f"a frame is {decoded.shape[:2]}, expected {out.shape[:2]} (height, width)")
+
+    yield decode_rows
 
 
 def _shortened(jpeg: memoryview, rows: int) -> bytearray:

@@ -16,13 +16,13 @@ from PIL import Image
 from pipeline.transforms import (
     EvalTransform,
     TrainTransform,
-    crop_and_resize,
     crop_boxes,
     crop_views,
     mirror_bgr,
     mirror_labels,
     multi_scale_crops,
     resize,
+    resize_into,
     scaled_size,
 )
 from tests.golden.fill import picture
@@ -115,7 +115,7 @@ def test_training_pixels_are_pils(box: tuple[int, int, int, int]) -> None:
         Image.fromarray(frames).crop((x, y, x + w, y + h)).resize((224, 224), Image.Resampling.BILINEAR)
     )
     got = empty(1, 1, 224)[0]
-    crop_and_resize(clip_of(frames[None]), box, got)
+    resize_into(clip_of(frames[None])[:, :, y : y + h, x : x + w], got)
     difference = np.abs(got[0].permute(1, 2, 0).numpy().astype(int) - np.asarray(expected))
     assert difference.max() <= 1
     assert difference.mean() < 0.1
@@ -133,7 +133,7 @@ def test_nothing_is_resized_that_has_the_wanted_size() -> None:
     frames = noise(2, 300, 256)
     assert resize(frames, 300, 256) is frames
     crop = empty(1, 2, 224)[0]
-    crop_and_resize(frames, (10, 20, 224, 224), crop)
+    resize_into(frames[:, :, 20:244, 10:234], crop)
     assert torch.equal(crop, frames[:, :, 20:244, 10:234])
 
 

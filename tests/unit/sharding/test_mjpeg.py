@@ -1,10 +1,15 @@
 import io
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from sharding import mjpeg
+from sharding import mjpeg, turbojpeg
+from sharding.turbojpeg import Region
+from tests.conftest import need
 from tests.unit.sharding.videos import picture
 
 
@@ -64,6 +69,61 @@ def test_damage_is_a_value_error() -> None:
     with pytest.raises(ValueError):
         mjpeg.decode(b"no picture", [0], [0])
     assert mjpeg.check(blob) == mjpeg.size(blob) == (33, 24)
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (61, 75, 3), np.uint8)
+"""Every pixel differs, so that nothing wrong goes unseen."""
+
+
+@pytest.fixture(params=["simplejpeg", "libturbojpeg"], scope="module")
+def regions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways to decode a part of a frame."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "simplejpeg":
+            patch.setattr(turbojpeg, "available", lambda: False)
+        else:
+            need(turbojpeg.available(), "no libturbojpeg 3")
+        yield
+
+
+def part_of(jpeg: bytes, box: tuple[int, int, int, int], bgr: bool = False) -> tuple[mjpeg.Array, Region]:
+    """`box` of the noise, and what was decoded for it."""
+    x, y, w, h = box
+    region = mjpeg.region_of(box, 75, 61)
+    out = np.empty((1, region.height, region.width, 3), np.uint8)
+    frames = mjpeg.decode(jpeg, [0], [0], out, bgr, region)
+    return frames[0, y - region.y : y - region.y + h, x - region.x : x - region.x + w], region
+
+
+@given(left=st.integers(0, 74), upper=st.integers(0, 60), bgr=st.booleans(), data=st.data())
+def test_a_box_of_a_frame_has_the_pixels_of_the_whole_frame(
+    regions: None, left: int, upper: int, bgr: bool, data: st.DataObject
+) -> None:
+    jpeg = mjpeg.encode_rgb(NOISE, 90)
+    w, h = data.draw(st.integers(1, 75 - left)), data.draw(st.integers(1, 61 - upper))
+    part, _ = part_of(jpeg, (left, upper, w, h), bgr)
+    whole = mjpeg.decode(jpeg, [0], [0], bgr=bgr)[0]
+    assert np.array_equal(part, whole[upper : upper + h, left : left + w])
+
+
+def test_little_more_than_a_box_is_decoded(regions: None) -> None:
+    jpeg = mjpeg.encode_rgb(NOISE, 90)
+    _, region = part_of(jpeg, (40, 30, 20, 10))
+    assert region == ((32, 28, 30, 14) if turbojpeg.available() else (0, 0, 75, 42))
+
+
+def test_damage_in_a_part_of_a_frame_is_a_value_error(regions: None) -> None:
+    jpeg = mjpeg.encode_rgb(NOISE, 90)
+    if (
+        turbojpeg.available()
+    ):  # which looks no further than the part; simplejpeg takes what is cut off for what is left out
+        with pytest.raises(ValueError, match="damaged JPEG"):
+            part_of(jpeg[: len(jpeg) // 3], (0, 20, 20, 30))
+    with pytest.raises(ValueError):
+        part_of(b"no picture", (0, 0, 20, 20))
+    other = mjpeg.encode_rgb(NOISE[:40], 90)
+    with pytest.raises(ValueError, match="expected"):
+        mjpeg.decode(jpeg + other, [0, len(jpeg)], [0, 1], np.empty((2, 61, 75, 3), np.uint8))
 
 
 @pytest.mark.parametrize("size", [(33, 24), (32, 25), (17, 19), (32, 24)])
