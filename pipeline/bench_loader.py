@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline import position
+from pipeline.cache import shards_of
 from pipeline.clips import train_cutter
 from pipeline.config import Config
 from pipeline.loader import batches
@@ -100,7 +101,7 @@ def measure_loader(config: Config, seconds: float) -> LoaderFigures:
     cutter = train_cutter(config, split.classes)
 
     def stream(cut: Cutter, consumers: int) -> ClipStream:
-        return ClipStream(split, cut, at.order, passes, rank=0, ranks=consumers)
+        return ClipStream(split, cut, at.order, passes, 0, consumers, shards_of(config.data, split))
 
     watch = Stopwatch()
     # What one worker does, in this process.

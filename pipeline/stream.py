@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,10 +14,16 @@ from torch.utils.data import IterableDataset, get_worker_info
 from pipeline import plan
 from pipeline.corrupt import Substitutes
 from pipeline.lanes import LaneReader, Shards, StoredShards
+from pipeline.opening import Lanes
 from pipeline.samples import DamagedError, Sample, Span, checked
 from sharding.errors import UserError
 from sharding.manifest import Manifest
 from sharding.memory import keep_freed_blocks
+
+_OPENERS = 8
+"""Threads that open lanes."""
+_OPENED_AHEAD = 3
+"""Steps before an epoch's end at which the next one's lanes are opened, to hide what a far store takes to answer."""
 
 
 class Cutter(Protocol):
@@ -49,10 +56,6 @@ class Chunk:
     clips: Tensor
     replaced: list[str] = field(default_factory=list)
     error: str | None = None
-
-
-Lanes = dict[int, tuple[LaneReader, Iterator[Span]]]
-"""A consumer's lanes by number, each with the samples of it that are still to come."""
 
 
 @dataclass(frozen=True)
@@ -97,40 +100,42 @@ class ClipStream(IterableDataset[Chunk]):
         keep_freed_blocks()
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        consumer, consumers = self.rank + self.ranks * worker, self.ranks * workers
-        first_step = self.passes.first_step
-        for epoch in range(self.passes.first_epoch, self.passes.epochs):
-            try:
-                yield from self._epoch(epoch, first_step, consumer, consumers)
-            except UserError as error:
-                # A loader process can hand over only text without a traceback.
-                yield Chunk(epoch, -1, [], [], torch.empty(0), torch.empty(0), error=str(error))
-                return
-            first_step = 0
+        threads = ThreadPoolExecutor(_OPENERS)
+        try:
+            yield from self._chunks(self.rank + self.ranks * worker, self.ranks * workers, threads)
+        except UserError as error:
+            # A loader process can hand over only text without a traceback.
+            yield Chunk(-1, -1, [], [], torch.empty(0), torch.empty(0), error=str(error))
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    def _epoch(self, epoch: int, first_step: int, consumer: int, consumers: int) -> Iterator[Chunk]:
-        samples, batch = self.manifest.samples, self.passes.global_batch
-        lanes = self._lanes(epoch, first_step * batch, consumer, consumers)
-        substitutes = Substitutes(self.allowed)
-        for step in range(first_step, self.passes.steps(samples)):
-            stop = min((step + 1) * batch, samples)
-            numbers = plan.numbers(step * batch, stop, consumer, consumers)
-            yield self._chunk(epoch, step, list(numbers), lanes, substitutes)
-        if self.shards.reads_to_the_end:
-            for _, spans in lanes.values():
-                for _ in spans:
-                    pass
+    def _chunks(self, consumer: int, consumers: int, threads: Executor) -> Iterator[Chunk]:
+        samples, passes = self.manifest.samples, self.passes
+        steps = passes.steps(samples)
+        coming = self._lanes(passes.first_epoch, passes.first_step, consumer, consumers, threads)
+        for epoch in range(passes.first_epoch, passes.epochs):
+            lanes, substitutes = coming, Substitutes(self.allowed)
+            first_step = passes.first_step if epoch == passes.first_epoch else 0
+            for step in range(first_step, steps):
+                if step == max(first_step, steps - _OPENED_AHEAD) and epoch + 1 < passes.epochs:
+                    coming = self._lanes(epoch + 1, 0, consumer, consumers, threads)
+                start = step * passes.global_batch
+                stop = min(start + passes.global_batch, samples)
+                numbers = plan.numbers(start, stop, consumer, consumers)
+                yield self._chunk(epoch, step, list(numbers), lanes, substitutes)
+            if self.shards.reads_to_the_end:
+                lanes.finish()
 
-    def _lanes(self, epoch: int, start: int, consumer: int, consumers: int) -> Lanes:
-        """The lanes that `consumer` reads, each from the first sample with a number of `start` or more on."""
-        lanes = self.order.lanes
-        step = plan.readers_per_lane(consumers, lanes)
-        readers = {}
-        for lane in plan.lanes_of(consumer, consumers, lanes):
+    def _lanes(self, epoch: int, step: int, consumer: int, consumers: int, threads: Executor) -> Lanes:
+        """The lanes that `consumer` reads, each from its first sample of global batch `step` or a later one on."""
+        lanes, start = self.order.lanes, step * self.passes.global_batch
+        stride = plan.readers_per_lane(consumers, lanes)
+
+        def reader(lane: int) -> LaneReader:
             first = plan.first_position(start, lane, consumer, consumers, lanes)
-            reader = LaneReader(self.manifest, self.order, epoch, lane, first, step, self.shards)
-            readers[lane] = reader, iter(reader)
-        return readers
+            return LaneReader(self.manifest, self.order, epoch, lane, first, stride, self.shards)
+
+        return Lanes(plan.lanes_of(consumer, consumers, lanes), reader, threads)
 
     def _chunk(
         self, epoch: int, step: int, numbers: list[int], lanes: Lanes, substitutes: Substitutes
@@ -139,13 +144,13 @@ class ClipStream(IterableDataset[Chunk]):
         labels = torch.empty(len(numbers), dtype=torch.int64)
         keys, replaced = [], []
         for place, number in enumerate(numbers):
-            reader, spans = lanes[number % self.order.lanes]
-            span = next(spans)
+            lane = number % self.order.lanes
+            span = lanes.next(lane)
             cut = functools.partial(self._cut, epoch, number, room, place)
             try:
                 label = cut(span)
             except DamagedError as damage:
-                label = substitutes.use(reader, number // self.order.lanes, damage, cut)
+                label = substitutes.use(lanes.reader(lane), number // self.order.lanes, damage, cut)
                 replaced.append(span.row.key)
             labels[place] = -1 if label is None else label
             keys.append(span.row.key)

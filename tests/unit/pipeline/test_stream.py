@@ -1,17 +1,23 @@
 """The stream: planned order from real shards, whoever reads them, from any step; damage is named."""
 
 import itertools
+import queue
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline import config, plan
 from pipeline.clips import eval_cutter, train_cutter
+from pipeline.lanes import StoredShards
 from pipeline.loader import batches
 from pipeline.stream import ClipStream, Passes
 from sharding.errors import UserError
 from sharding.manifest import Manifest
+from sharding.shard import SampleRow
 from tests import shards
 
 SHARDS = [7, 5, 9, 4, 6]  # 31 samples
@@ -159,3 +165,34 @@ def test_a_split_without_labels_cannot_be_trained_on(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"clip-\d has no label"):
         list(batches(stream, 0))
+
+
+@dataclass(frozen=True)
+class WatchedShards(StoredShards):
+    """Shards that say when one is opened."""
+
+    opened: "queue.Queue[int]"
+
+    def open(self, shard: int, rows: list[SampleRow]) -> BinaryIO:
+        self.opened.put(shard)
+        return super().open(shard, rows)
+
+
+def test_the_next_epochs_lanes_are_opened_before_this_ones_end(split: Manifest) -> None:
+    order = plan.Order(seed=3, lanes=1, window=8)
+    cutter = eval_cutter(settings(split))
+
+    def opened(epochs: int) -> "queue.Queue[int]":
+        shards_opened: queue.Queue[int] = queue.Queue()
+        passes = Passes(BATCH, epochs)
+        watched = WatchedShards(split, shards_opened)
+        chunks = iter(ClipStream(split, cutter, order, passes, 0, 1, watched))
+        for _ in range(passes.steps(split.samples) - 1):
+            assert next(chunks).epoch == 0
+        return shards_opened
+
+    of_one, of_two = opened(epochs=1), opened(epochs=2)
+    rest = [of_two.get(timeout=10) for _ in range(of_one.qsize() + 1)]  # the last one by a thread
+    for shard in of_one.queue:
+        rest.remove(shard)
+    assert rest == [plan.lane_pieces(np.array(SHARDS), order, epoch=1, lane=0)[0].shard]
