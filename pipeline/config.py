@@ -148,11 +148,15 @@ class Init(Section):
     "Checkpoint of this program, of a model with as many or fewer frames; a run folder stands for its newest one."
     reference: str | None = None
     "File in a reference form: a released model, a training checkpoint, or an ImageNet bL-ResNet."
+    norm_batches: int = Field(0, ge=0)
+    "Global batches over which batch-norm statistics are computed anew before the first step; 0: they are kept."
 
     @model_validator(mode="after")
     def _one_source(self) -> "Init":
         if self.from_ and self.reference:
             raise ValueError("give init.from or init.reference, not both")
+        if self.norm_batches and not (self.from_ or self.reference):
+            raise ValueError("init.norm_batches needs the weights of init.from or init.reference")
         return self
 
 

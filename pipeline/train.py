@@ -10,6 +10,7 @@ SIGUSR1, it writes one first and ends with status 75.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 
@@ -30,6 +31,7 @@ from pipeline.predictions import predict
 from pipeline.preemption import STATUS, Preempted, Preemption
 from pipeline.prefetch import on_device
 from pipeline.run_folder import RunFolder
+from pipeline.statistics import recompute
 from pipeline.stream import ClipStream, Passes
 from pipeline.utilisation import share_of_a_clip
 from pipeline.watchdog import Watchdog
@@ -112,6 +114,9 @@ def _ready(config: Config, train_set: Manifest, world: World) -> tuple[Learner, 
     to_evaluate = False
     if chosen is None:
         initialise(model, config.init)
+        if count := config.init.norm_batches:
+            some = islice(_batches(config, train_set, at, world), count)
+            recompute(model.to(world.device), (batch.clips for batch in some), config, world)
     learner = Learner(model, config, world)
     if chosen:
         saved = load(*chosen)

@@ -133,6 +133,17 @@ def test_the_next_model_starts_from_the_last_ones_weights(root: Path, tmp_path: 
     torch.testing.assert_close(long, short, rtol=0, atol=1e-20)
 
 
+def test_a_longer_model_can_start_with_the_statistics_of_its_own_clips(root: Path, tmp_path: Path) -> None:
+    longer = ["model.num_frames=4", f"init.from={root}/run", "optim.lr=1e-30", "optim.weight_decay=0"]
+    folders = [str(tmp_path / name) for name in ("kept", "new")]
+    for folder, batches in zip(folders, (0, 2), strict=True):
+        extra = [f"run.folder={folder}", f"init.norm_batches={batches}", "optim.frozen_norm=all"]
+        assert train.main(command(root, *longer, *extra)) == 0
+    kept, new = (checkpoint.load(folder)["model"] for folder in folders)
+    moved = {name for name in kept if not torch.allclose(kept[name], new[name], rtol=0, atol=1e-20)}
+    assert moved == {name for name in kept if name.endswith(("running_mean", "running_var"))}
+
+
 def test_the_average_of_the_weights_is_evaluated_exported_and_started_from(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
