@@ -13,7 +13,7 @@ from pipeline.config import Config
 from pipeline.loader import batches
 from pipeline.stopwatch import Stopwatch, TimedCutter, time_stages
 from pipeline.stream import ClipStream, Cutter, Passes
-from sharding import manifest, storage
+from sharding import manifest, storage, turbojpeg
 
 _FOR_EVER = 1 << 30  # epochs
 _CROWDED = 0.7  # of one process's rate: workers that are slower than this get in each other's way
@@ -83,6 +83,11 @@ def advice(figures: LoaderFigures) -> str:
         case "handing over":
             return (
                 "copying clips between processes is the limit: lower data.workers as long as the rate stays"
+            )
+        case "decoding" if not turbojpeg.available():
+            return (
+                "whole frames are decoded, down to the crop's last row: install libturbojpeg 3, or "
+                "blvnet-pipeline[turbo], and the crop alone is"
             )
         case stage:
             if workers < cores:

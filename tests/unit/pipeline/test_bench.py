@@ -13,6 +13,7 @@ from pipeline.bench_loader import LoaderFigures, advice, measure_loader
 from pipeline.bench_step import measure_step
 from pipeline.distributed import World
 from pipeline.stopwatch import STAGES
+from sharding import turbojpeg
 from tests import shards
 
 SMALL = ["data.size=32", "data.short_side=32", "model.num_frames=2", "optim.global_batch=4"]
@@ -77,10 +78,21 @@ FIGURES = LoaderFigures("", 4, 8, 1e6, 1.0, 400.0, 100.0, dict.fromkeys(STAGES, 
         ("handing over", {}, "copying clips between processes"),
     ],
 )
-def test_the_advice_fits_the_bottleneck(slowest: str, changes: dict[str, float], told: str) -> None:
+def test_the_advice_fits_the_bottleneck(
+    slowest: str, changes: dict[str, float], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turbojpeg, "available", lambda: True)
     figures = replace(FIGURES, stages={**FIGURES.stages, slowest: 0.01}, **changes)
     assert figures.bottleneck == slowest
     assert told in advice(figures)
+
+
+def test_where_whole_frames_are_decoded_the_library_that_spares_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turbojpeg, "available", lambda: False)
+    figures = replace(FIGURES, stages={**FIGURES.stages, "decoding": 0.01})
+    assert "blvnet-pipeline[turbo]" in advice(figures)
 
 
 def test_the_parts_of_a_step_make_up_its_rate(root: Path) -> None:
