@@ -101,14 +101,15 @@ class Learner:
             "scaler": self._precision.scaler.state_dict(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a `state`."""
+    def restore(self, state: dict[str, Any], source: str) -> None:
+        """Continue from the `state` in checkpoint `source`; `UserError` where an older program left parts of it out."""
+        groups = self._optimizer.state_dict()["param_groups"]
+        _check_parts(state, [len(group["params"]) for group in groups], source)
         self.model.load_state_dict(state["model"])
         if self._average:  # which starts here if it was not kept before
             self._average.model.load_state_dict(weights_of(state))
         self.schedule.restore(state["schedule"])
         # The momenta alone: what the configuration sets may have changed since.
-        groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
         if state["scaler"]:  # empty unless the run was in fp16
             self._precision.scaler.load_state_dict(state["scaler"])
@@ -134,6 +135,18 @@ def _check(optim: Optim, world: World) -> None:
     if optim.sync_norm and world.ranks > 1 and world.device.type == "cpu":
         raise UserError(
             "optim.sync_norm: batch norms are synchronised on GPUs only; set it to false on the CPU"
+        )
+
+
+def _check_parts(state: dict[str, Any], groups: list[int], source: str) -> None:
+    """`UserError` unless `state` has every part, and momenta in `groups` of so many parameters: they go by number."""
+    missing = [part for part in ("model", "schedule", "optimizer", "scaler") if part not in state]
+    if not missing and [len(group["params"]) for group in state["optimizer"]["param_groups"]] != groups:
+        missing = ["momenta in two groups, of weights and of norms and biases"]
+    if missing:
+        raise UserError(
+            f"{source}: written by an older version, without {', '.join(missing)}: a run cannot go on from it; "
+            f"to start from its weights, use another run.folder and init.from={source}"
         )
 
 

@@ -122,7 +122,7 @@ def _ready(config: Config, train_set: Manifest, world: World) -> tuple[Learner, 
         saved = load(*chosen)
         position.check_model(saved["config"], config, run.folder)
         at = position.resumed(saved["position"], at, run.folder, lanes_given=config.data.lanes is not None)
-        learner.restore(saved)
+        learner.restore(saved, chosen[0])
         to_evaluate = saved.get("to_evaluate", False)
     if world.main:
         _announce(config, at, world)

@@ -49,7 +49,7 @@ def test_a_restored_learner_goes_on_bit_for_bit(precision: str) -> None:
     saved = io.BytesIO()
     torch.save(first.state(), saved)
     saved.seek(0)
-    second.restore(torch.load(saved, weights_only=True))
+    second.restore(torch.load(saved, weights_only=True), "saved.pt")
     assert train(second, range(2, 4)) == losses[2:]
     ended, expected = second.state(), whole.state()
     assert ended["scaler"] == expected["scaler"]
@@ -85,7 +85,7 @@ def test_every_option_goes_on_bit_for_bit(options: tuple[str, ...]) -> None:
     saved = io.BytesIO()
     torch.save(first.state(), saved)
     saved.seek(0)
-    second.restore(torch.load(saved, weights_only=True))
+    second.restore(torch.load(saved, weights_only=True), "saved.pt")
     assert scheduled(second, range(3, 5)) == losses[3:]
     ended, expected = second.state(), whole.state()
     assert ended.keys() == expected.keys()
@@ -111,17 +111,36 @@ def test_the_average_follows_the_weights_and_is_what_is_evaluated() -> None:
 def test_an_average_can_be_begun_and_given_up_when_resuming() -> None:
     without, kept = learner(settings()), learner(settings("optim.ema_decay=0.9"))
     train(without, range(1))
-    kept.restore(without.state())
+    kept.restore(without.state(), "saved.pt")
     assert torch.equal(kept.evaluated.classifier.weight, without.model.classifier.weight)
     train(kept, range(1, 2))
-    without.restore(kept.state())
+    without.restore(kept.state(), "saved.pt")
     assert torch.equal(without.evaluated.classifier.weight, kept.model.classifier.weight)
     assert "ema" not in without.state()
 
 
+@pytest.mark.parametrize("older", ["without a schedule", "all parameters in one group"])
+def test_what_an_older_version_left_out_is_named(older: str) -> None:
+    one = learner(settings())
+    state = one.state()
+    if older == "without a schedule":
+        del state["schedule"]
+        missing = "schedule"
+    else:
+        groups = state["optimizer"]["param_groups"]
+        state["optimizer"]["param_groups"] = [
+            {**groups[0], "params": [p for g in groups for p in g["params"]]}
+        ]
+        missing = "momenta in two groups"
+    with pytest.raises(
+        UserError, match=rf"runs/a\.pt: .* older version, without {missing}.*init\.from=runs/a\.pt"
+    ):
+        one.restore(state, "runs/a.pt")
+
+
 def test_fp16_leaves_out_a_step_whose_gradients_overflow() -> None:
     one = learner(settings("run.precision=fp16"))
-    one.restore({**one.state(), "scaler": {**one.state()["scaler"], "scale": 1e30}})
+    one.restore({**one.state(), "scaler": {**one.state()["scaler"], "scale": 1e30}}, "saved.pt")
     before = {name: tensor.clone() for name, tensor in one.model.named_parameters()}
     train(one, range(1))
     assert all(torch.equal(tensor, before[name]) for name, tensor in one.model.named_parameters())
@@ -170,7 +189,7 @@ def test_clipping_bounds_what_a_step_changes(precision: str) -> None:
     for limit, largest in ((1e-3, 1.01e-5), (1e6, math.inf)):
         one = learner(settings(*plain, f"optim.clip_norm={limit}"))
         if precision == "fp16":
-            one.restore({**one.state(), "scaler": {**one.state()["scaler"], "scale": 256.0}})
+            one.restore({**one.state(), "scaler": {**one.state()["scaler"], "scale": 256.0}}, "saved.pt")
         before = [p.detach().clone() for p in one.model.parameters()]
         train(one, range(1))
         moved = [new.detach() - old for new, old in zip(one.model.parameters(), before, strict=True)]
