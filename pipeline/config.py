@@ -183,7 +183,7 @@ class Run(Section):
     audit: bool = False
     "Each rank writes down the keys of every batch."
     max_nonfinite: int = Field(10, ge=1)
-    "Steps in a row whose loss is not finite end the run; a single one is skipped, counted and written down."
+    "Steps in a row whose loss or gradients are not finite end the run; a single one is skipped, counted, written down."
     timeout_s: float = Field(1800.0, gt=0)
     "A rank without progress for so long ends the run, its stack in the log."
 

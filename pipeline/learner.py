@@ -1,6 +1,7 @@
 """The network with its optimiser: one training step, and the state that a checkpoint keeps of both."""
 
 import inspect
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -61,7 +62,7 @@ class Learner:
 
         `clips`: uint8 (batch, frames, 3, size, size); `labels`: int64 (batch,). Returns the mean loss and the number of
         right answers, both scalars that stay on the device. Weights, momenta and statistics stay as they are where the
-        loss is not finite on any rank.
+        loss or a gradient is not finite on any rank; the loss is then not finite on every one.
         """
         self._train_mode()
         statistics = [buffer.clone() for buffer in self.model.buffers()]
@@ -89,7 +90,7 @@ class Learner:
             buffer.copy_(torch.where(unfit, before, buffer))
         if self._average:
             self._average.update(step)
-        return loss, correct
+        return torch.where(unfit, math.nan, loss), correct
 
     def state(self) -> dict[str, Any]:
         """Model, average, optimiser, schedule and scaler, to be saved."""

@@ -1,7 +1,7 @@
-"""Steps whose loss was not finite: written down with their samples, and the end of the run after too many in a row.
+"""Steps whose loss or gradients were not finite: written down with their samples; too many in a row end the run.
 
 Such a step changes no weights (`pipeline.precision`). `nonfinite.jsonl` in the run folder has a line for each: `step`,
-`epoch`, and the `keys` of its global batch.
+`epoch`, and the `keys` of its global batch. In fp16 the first steps may be among them, until the loss scale is found.
 """
 
 from pipeline.distributed import World
@@ -12,7 +12,7 @@ from sharding.errors import UserError
 
 
 class NonFinite:
-    """Keeps the samples of each step until it is known, at the next line of metrics, whether its loss was finite.
+    """Keeps the samples of each step until it is known, at the next line of metrics, whether it was fit.
 
     Every rank has one and makes the same calls.
     """
@@ -41,8 +41,9 @@ class NonFinite:
             self._in_a_row = self._in_a_row + 1 if bad else 0
             if self._in_a_row >= self._limit:
                 raise UserError(
-                    f"the loss was not finite in {self._in_a_row} steps in a row; their samples are in {self._url}; "
-                    "try a lower optim.lr, a longer optim.warmup_epochs, or run.precision=bf16 in place of fp16"
+                    f"loss or gradients were not finite in {self._in_a_row} steps in a row; their samples are in "
+                    f"{self._url}; try a lower optim.lr, a longer optim.warmup_epochs, or run.precision=bf16 in "
+                    "place of fp16"
                 )
 
     def _write(self, lines: list[Line]) -> None:

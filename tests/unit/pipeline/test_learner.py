@@ -44,13 +44,13 @@ def test_a_restored_learner_goes_on_bit_for_bit(precision: str) -> None:
     chosen = settings(f"run.precision={precision}")
     whole, first, second = learner(chosen), learner(chosen), learner(chosen)
     losses = train(whole, range(4))
-    assert all(math.isfinite(loss) for loss in losses)
-    assert train(first, range(2)) == losses[:2]
+    assert all(map(math.isfinite, losses)) or precision == "fp16"  # whose first steps seek the loss scale
+    assert train(first, range(2)) == pytest.approx(losses[:2], rel=0, abs=0, nan_ok=True)
     saved = io.BytesIO()
     torch.save(first.state(), saved)
     saved.seek(0)
     second.restore(torch.load(saved, weights_only=True), "saved.pt")
-    assert train(second, range(2, 4)) == losses[2:]
+    assert train(second, range(2, 4)) == pytest.approx(losses[2:], rel=0, abs=0, nan_ok=True)
     ended, expected = second.state(), whole.state()
     assert ended["scaler"] == expected["scaler"]
     assert bool(ended["scaler"]) == (precision == "fp16")
@@ -228,13 +228,19 @@ def test_dropout_depends_on_the_seed_and_the_step_alone() -> None:
     assert train(learner(chosen), range(3))[1:] != train(learner(other), range(3))[1:]
 
 
+@pytest.mark.parametrize("where", ["loss", "gradient"])
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])  # fp16: see the overflow above
-def test_a_step_whose_loss_is_not_finite_changes_nothing(precision: str) -> None:
+def test_a_step_whose_loss_or_gradients_are_not_finite_changes_nothing_and_is_told(
+    precision: str, where: str
+) -> None:
     chosen = settings(f"run.precision={precision}")
     hit, spared = learner(chosen), learner(chosen)
     train(hit, range(2))
     train(spared, range(2))
-    hook = hit.model.classifier.register_forward_hook(lambda module, given, logits: logits * math.nan)
+    if where == "loss":
+        hook = hit.model.classifier.register_forward_hook(lambda module, given, logits: logits * math.nan)
+    else:
+        hook = hit.model.classifier.weight.register_hook(lambda gradient: gradient * math.inf)
     assert math.isnan(train(hit, range(2, 3))[0])
     hook.remove()
     before, after = spared.state(), hit.state()
