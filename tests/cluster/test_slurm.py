@@ -37,7 +37,7 @@ def reported_steps(folder: Path) -> int:
     return len([line for line in journal.read(str(folder / "metrics.jsonl")) if line["kind"] == "train"])
 
 
-def test_training_goes_on_after_its_time_limit_and_after_the_loss_of_a_node(
+def test_training_goes_on_after_its_time_limit_a_signal_and_the_loss_of_a_node(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     shards.make(tmp_path / "shards", [14, 10])
@@ -56,16 +56,20 @@ def test_training_goes_on_after_its_time_limit_and_after_the_loss_of_a_node(
     # what SLURM does before the limit, as the script asks for
     cluster.run("scancel", "--batch", "--signal=USR1", number)
     cluster.wait_for(lambda: reported_steps(run) >= 10, 120, "ten steps", log)
+    cluster.run("scancel", "--signal=TERM", number)  # to the agents
+    cluster.wait_for(lambda: cluster.job(number)["Restarts"] == "2", 60, "the job in the queue again", log)
+    cluster.wait_for(lambda: reported_steps(run) >= 15, 120, "fifteen steps", log)
     cluster.run("scontrol", "update", "nodename=n2", "state=down", "reason=test")
-    cluster.wait_for(lambda: cluster.job(number)["Restarts"] == "2", 30, "the job in the queue again", log)
+    cluster.wait_for(lambda: cluster.job(number)["Restarts"] == "3", 30, "the job in the queue again", log)
     # its daemon is well and brings the node back
     assert cluster.wait_for_end(number, 120, log) == "COMPLETED"
 
     output = log.read_text()
     runs = [line.partition(" ")[2] for line in output.splitlines() if f" job {number}, run" in line]
-    assert runs == [f"job {number}, run {i}: n[1-2], 1 a node" for i in range(3)]
+    assert runs == [f"job {number}, run {i}: n[1-2], 1 a node" for i in range(4)]
     assert output.count("time is nearly up") == 1
-    assert output.count(f"resuming {run} after ") == 2
+    assert output.count("returning job") == 2
+    assert output.count(f"resuming {run} after ") == 3
     assert reported_steps(run) == EPOCHS * STEPS
     used = audit.keys_by_step(str(run))
     assert list(used) == list(range(1, EPOCHS * STEPS + 1))
