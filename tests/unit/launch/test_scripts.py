@@ -56,10 +56,21 @@ def test_training_fails_with_its_agents(commands: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "calls").exists()
 
 
-def test_before_the_time_limit_training_is_stopped_and_then_requeued(commands: Path, tmp_path: Path) -> None:
+def test_training_that_was_told_to_stop_is_requeued(commands: Path, tmp_path: Path) -> None:
+    stub(commands, "srun", "exit 75")
+    assert run(slurm.TRAIN, "a.yaml", env=environment(commands, **TRAIN_JOB)).returncode == 0
+    assert (tmp_path / "calls").read_text() == "scontrol requeue 41\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "then"), [(75, ["scontrol requeue 41"]), (137, ["scontrol requeue 41"]), (0, [])]
+)
+def test_before_the_time_limit_training_is_stopped_and_then_requeued_unless_it_is_done(
+    commands: Path, tmp_path: Path, status: int, then: list[str]
+) -> None:
     # The stand-in agents end after they have been signalled, and take a while to do so.
     wait_for_signal = f"while ! grep -q scancel {tmp_path}/calls; do sleep 0.1; done"
-    stub(commands, "srun", f"echo started\n{wait_for_signal}\nsleep 0.5\necho saved")
+    stub(commands, "srun", f"echo started\n{wait_for_signal}\nsleep 0.5\necho ended\nexit {status}")
     (tmp_path / "calls").touch()
     env = environment(commands, **TRAIN_JOB)
     job = subprocess.Popen([str(slurm.TRAIN), "a.yaml"], env=env, stdout=subprocess.PIPE, text=True)
@@ -69,11 +80,8 @@ def test_before_the_time_limit_training_is_stopped_and_then_requeued(commands: P
     job.send_signal(signal.SIGUSR1)
     out, _ = job.communicate(timeout=30)
     assert job.returncode == 0
-    assert out.splitlines()[-1] == "saved"
-    assert (tmp_path / "calls").read_text().splitlines() == [
-        "scancel --signal=TERM 41",
-        "scontrol requeue 41",
-    ]
+    assert "ended" in out.splitlines()
+    assert (tmp_path / "calls").read_text().splitlines() == ["scancel --signal=TERM 41", *then]
 
 
 @pytest.mark.parametrize(("variables", "workers"), [({}, 1), ({"SLURM_CPUS_PER_TASK": "16"}, 16)])
