@@ -38,8 +38,12 @@ def make(
     labelled: bool = True,
     classes: list[str] = CLASSES,
     picture: Callable[[int, int, int, int], NDArray[np.uint8]] = frame,
+    wider: int = 0,
 ) -> Manifest:
-    """A split with `shards[i]` samples in shard i; sample s has the key `clip-s` and label s mod 3."""
+    """A split with `shards[i]` samples in shard i; sample s has the key `clip-s` and label s mod 3.
+
+    Each sample is `wider` by so many pixels than the one before.
+    """
     folder = storage.join(str(root), split)
     recipe = Recipe("test", split, classes, {"samples_per_shard": max(shards)}, "", len(shards))
     sample = 0
@@ -47,13 +51,16 @@ def make(
         tar = io.BytesIO()
         writer = Writer(tar)
         for _ in range(samples):
-            jpegs = [mjpeg.encode_rgb(picture(sample, n, width, height), 95) for n in range(frames)]
+            jpegs = [
+                mjpeg.encode_rgb(picture(sample, n, width + sample * wider, height), 95)
+                for n in range(frames)
+            ]
             sizes = [len(jpeg) for jpeg in jpegs]
             meta = {
                 "label": sample % len(CLASSES) if labelled else None,
                 "frames": frames,
                 "offsets": np.cumsum([0, *sizes[:-1]]).tolist(),
-                "width": width,
+                "width": width + sample * wider,
                 "height": height,
                 "fps": 12.0,
             }

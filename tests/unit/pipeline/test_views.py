@@ -154,7 +154,18 @@ def test_views_that_cannot_be_are_named(overrides: list[str], message: str) -> N
         settings(*overrides)
 
 
-def test_whole_frames_of_videos_of_several_sizes_are_scored(tmp_path: Path) -> None:
-    split = shards.make(tmp_path, [2], width=140, height=96)
-    found = predictions(split, "views.size=full", "data.workers=2")
-    assert len(found.logits) == 2
+@pytest.mark.parametrize(("workers", "batch"), [(0, 1), (2, 8)])
+def test_whole_frames_of_videos_of_several_sizes_are_scored(tmp_path: Path, workers: int, batch: int) -> None:
+    split = shards.make(tmp_path, [3, 2], width=150, height=117, wider=30)
+    full = ["views.size=full", "views.clips=2"]
+    found = predictions(split, *full, f"data.workers={workers}", batch=batch)
+    assert found.keys == [f"clip-{s}" for s in range(5)]
+    model, normalise = network(settings(), 3), Normaliser(WORLD.device)
+    widths = set()
+    for number, sample in enumerate([*shards.samples(split, 0), *shards.samples(split, 1)]):
+        seen = views(sample, *full)
+        widths.add(seen.shape[-1])
+        with torch.no_grad():
+            expected = torch.stack([model(normalise(view[None]))[0] for view in seen]).mean(0)
+        torch.testing.assert_close(found.logits[number], expected, rtol=0, atol=1e-5)
+    assert len(widths) == 5
