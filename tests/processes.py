@@ -18,10 +18,12 @@ def torchrun(ranks: int, module: str, *args: str) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", *options, "-m", module, *args]
 
 
-def run(command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run to the end; a failure shows the output."""
+def run(
+    command: list[str], env: dict[str, str] | None = None, seconds: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """Run to the end, within `seconds`; a failure shows the output."""
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(env), capture_output=True, text=True, timeout=240
+        command, cwd=ROOT, env=environment(env), capture_output=True, text=True, timeout=seconds
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done

@@ -24,6 +24,7 @@ from tests.processes import alive, descendants, kill_tree, run, started, wait_un
 
 ROUNDS = int(os.environ.get("BLVNET_ROUNDS", "2"))
 STEPS_IN_EPOCH = 2
+LIMIT_S = 240 + 60 * ROUNDS
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def command(root: str, folder: Path, epochs: int, *overrides: str) -> list[str]:
 @pytest.fixture(scope="module")
 def uninterrupted(root: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    run(command(root, folder, 4 * ROUNDS))
+    run(command(root, folder, 4 * ROUNDS), seconds=LIMIT_S)
     return folder
 
 
@@ -74,7 +75,7 @@ def assert_same_end(folder: Path, uninterrupted: Path) -> None:
 
 
 @pytest.mark.world(2)
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3 * LIMIT_S)
 def test_kills_at_random_moments_change_no_bit_of_the_result(
     root: str, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -83,12 +84,12 @@ def test_kills_at_random_moments_change_no_bit_of_the_result(
     for _ in range(ROUNDS):
         with started_until(moments, whole, folder, log) as process:
             kill_tree(process)
-    run(whole)
+    run(whole, seconds=LIMIT_S)
     assert_same_end(folder, uninterrupted)
 
 
 @pytest.mark.world(2)
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3 * LIMIT_S)
 def test_a_run_told_to_stop_at_random_moments_loses_no_step(
     root: str, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -106,7 +107,7 @@ def test_a_run_told_to_stop_at_random_moments_loses_no_step(
         assert "stopped " in log.read_text()
         state = checkpoint.load(str(folder))
         assert state["position"]["done"] == len(losses(folder)) >= before
-    run(whole)
+    run(whole, seconds=LIMIT_S)
     assert_same_end(folder, uninterrupted)
 
 
@@ -128,6 +129,7 @@ def test_an_evaluation_that_was_cut_off_is_done_first_after_the_resume(root: str
 
 
 @pytest.mark.world(2)
+@pytest.mark.timeout(3 * LIMIT_S)
 def test_torchrun_starts_a_failed_run_again_from_its_newest_checkpoint(
     root: str, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -138,7 +140,7 @@ def test_torchrun_starts_a_failed_run_again_from_its_newest_checkpoint(
         wait_until(lambda: len(losses(folder)) > STEPS_IN_EPOCH, 120, process, log)
         ranks = [pid for pid in descendants(process.pid) if b"pipeline.train" in cmdline(pid)]
         os.kill(ranks[1], signal.SIGKILL)
-        assert process.wait(timeout=200) == 0, log.read_text()
+        assert process.wait(timeout=LIMIT_S) == 0, log.read_text()
     assert f"resuming {folder} after" in log.read_text()
     assert_same_end(folder, uninterrupted)
 
