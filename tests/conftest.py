@@ -1,11 +1,30 @@
 """What every test may use. A missing outside program skips with a reason, or fails where CI demands it."""
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
 # The object stores, each started once for all tests.
 pytest_plugins = ["tests.stores"]
+
+
+_temporary = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this process, and all that it starts, a temporary folder that goes with it: killed programs leave theirs."""
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # where `tmp_path` stays
+    folder = config.stash[_temporary] = Path(tempfile.mkdtemp(prefix="blvnet-"))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it."""
+    tempfile.tempdir = None
+    shutil.rmtree(config.stash[_temporary], ignore_errors=True)
 
 
 def need(condition: object, reason: str) -> None:
