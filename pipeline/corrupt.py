@@ -58,11 +58,15 @@ class Substitutes:
 
 
 class Tally:
-    """The samples replaced in the present epoch (since the resume, where that lies in it), on all ranks together."""
+    """The samples replaced in the present epoch, on all ranks together: so far `replaced` of them in `epoch`."""
 
-    def __init__(self, allowed: int | None) -> None:
+    def __init__(self, allowed: int | None, epoch: int = -1, replaced: int = 0) -> None:
         self._allowed = allowed or 0
-        self._epoch, self._replaced = -1, 0
+        self._epoch, self._replaced = epoch, replaced
+
+    def state(self) -> dict[str, int]:
+        """What a resumed run's is made with."""
+        return {"epoch": self._epoch, "replaced": self._replaced}
 
     def add(self, epoch: int, replaced: int) -> None:
         """Count `replaced` more of `epoch`. Raises `UserError` where they are more than the budget."""

@@ -50,8 +50,7 @@ def train(config: Config, world: World) -> None:
     validation_set = manifest.load(storage.join(config.data.root, config.data.validation))
     position.check_splits(train_set, validation_set)
     with Preemption(world) as preemption, Watchdog(run.timeout_s) as watchdog:
-        learner, at, to_evaluate = _ready(config, train_set, world)
-        tally = corrupt.Tally(corrupt.allowed(config.data, train_set.samples))
+        learner, at, tally, to_evaluate = _ready(config, train_set, world)
         meter = Meter(world, share_of_a_clip(config, world.device))
         due = Due(run.checkpoint_steps, run.checkpoint_minutes)
 
@@ -71,7 +70,7 @@ def train(config: Config, world: World) -> None:
         with RunFolder(config, at, world) as folder:
             if to_evaluate:  # what the run was stopped in
                 top1 = evaluation()
-                folder.save(at, _state(learner, at, config, train_set), top1)
+                folder.save(at, _state(learner, at, tally, config, train_set), top1)
                 meter.restart()
             for batch in meter.timed(_batches(config, train_set, at, world)):
                 rate = learner.schedule.rate(batch.epoch, batch.step, at.steps_in_epoch)
@@ -82,7 +81,7 @@ def train(config: Config, world: World) -> None:
                 watchdog.beat()
                 stopping, epoch_ends = preemption.agreed(), at.step == 0
                 save = stopping or epoch_ends or due.by_steps(at.done)
-                if stopping or epoch_ends or at.done % run.log_steps == 0:
+                if save or at.done % run.log_steps == 0:
                     figures, unfit = meter.read()
                     folder.metrics({"step": at.done, "epoch": batch.epoch, "lr": rate, **figures}, unfit)
                     tally.add(batch.epoch, figures["replaced"])
@@ -94,7 +93,8 @@ def train(config: Config, world: World) -> None:
                     except Preempted:
                         stopping = True
                 if save:
-                    folder.save(at, _state(learner, at, config, train_set, to_evaluate), top1)
+                    state = _state(learner, at, tally, config, train_set)
+                    folder.save(at, {**state, "to_evaluate": to_evaluate}, top1)
                     due.saved()
                 if stopping:
                     raise Preempted(f"stopped after {at.done} steps as told; start again to go on")
@@ -102,8 +102,10 @@ def train(config: Config, world: World) -> None:
                     meter.restart()
 
 
-def _ready(config: Config, train_set: Manifest, world: World) -> tuple[Learner, Position, bool]:
-    """A learner with the weights to start from, where in the order of samples that is, and if an evaluation is due."""
+def _ready(
+    config: Config, train_set: Manifest, world: World
+) -> tuple[Learner, Position, corrupt.Tally, bool]:
+    """What a run starts with, or goes on with from its newest checkpoint; the last: whether to evaluate first."""
     run = config.run
     at = position.first(config, train_set, world.ranks)
     torch.manual_seed(run.seed)
@@ -111,7 +113,8 @@ def _ready(config: Config, train_set: Manifest, world: World) -> tuple[Learner, 
     model = build_model(config, len(train_set.classes))
     # One process chooses, so that all go on from the same checkpoint or fail.
     chosen = world.share(Checkpoints(run.folder, run.keep).newest() if world.main else None)
-    to_evaluate = False
+    allowed = corrupt.allowed(config.data, train_set.samples)
+    tally, to_evaluate = corrupt.Tally(allowed), False
     if chosen is None:
         initialise(model, config.init)
         if count := config.init.norm_batches:
@@ -123,14 +126,14 @@ def _ready(config: Config, train_set: Manifest, world: World) -> tuple[Learner, 
         position.check_model(saved["config"], config, run.folder)
         at = position.resumed(saved["position"], at, run.folder, lanes_given=config.data.lanes is not None)
         learner.restore(saved, chosen[0])
-        to_evaluate = saved.get("to_evaluate", False)
+        tally, to_evaluate = corrupt.Tally(allowed, **saved.get("tally", {})), saved.get("to_evaluate", False)
     if world.main:
         _announce(config, at, world)
         audit.clear(run.folder, at.done)
         if run.audit:
             audit.begin(run.folder, audit.Start(at, world.ranks, train_set.root))
     world.wait()
-    return learner, at, to_evaluate
+    return learner, at, tally, to_evaluate
 
 
 def _announce(config: Config, at: Position, world: World) -> None:
@@ -159,13 +162,13 @@ def _batches(config: Config, train_set: Manifest, at: Position, world: World) ->
 
 
 def _state(
-    learner: Learner, at: Position, config: Config, train_set: Manifest, to_evaluate: bool = False
+    learner: Learner, at: Position, tally: corrupt.Tally, config: Config, train_set: Manifest
 ) -> State:
-    """Everything that a checkpoint holds. `to_evaluate`: the run is stopped before the evaluation of its last epoch."""
+    """What every checkpoint holds; one may also say `to_evaluate`: the run was stopped before an evaluation."""
     return {
         **learner.state(),
         "position": at.to_state(),
-        "to_evaluate": to_evaluate,
+        "tally": tally.state(),
         "config": config.model_dump(mode="json", by_alias=True),
         "classes": train_set.classes,
         "shards": train_set.settings,

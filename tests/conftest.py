@@ -15,15 +15,14 @@ _temporary = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give this process, and all that it starts, a temporary folder that goes with it: killed programs leave theirs."""
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # where `tmp_path` stays
+    """Give the programs that tests start a temporary folder that goes with the tests: killed ones leave theirs."""
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # this process keeps its own
     folder = config.stash[_temporary] = Path(tempfile.mkdtemp(prefix="blvnet-"))
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    os.environ["TMPDIR"] = str(folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove it."""
-    tempfile.tempdir = None
     shutil.rmtree(config.stash[_temporary], ignore_errors=True)
 
 

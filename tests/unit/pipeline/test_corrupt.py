@@ -187,6 +187,8 @@ def test_the_ranks_replacements_are_summed_by_epoch() -> None:
         UserError, match=r"epoch 1: 4 damaged samples .* more than the 3 that data\.corrupt_budget"
     ):
         tally.add(1, 1)
+    with pytest.raises(UserError, match="4 damaged samples"):  # a run that was resumed
+        corrupt.Tally(allowed=3, **tally.state()).add(1, 0)
 
 
 SMALL = ["data.size=32", "data.short_side=32", "model.num_frames=2", "optim.global_batch=4", "optim.epochs=1"]
@@ -212,6 +214,29 @@ def test_a_run_counts_replacements_in_its_metrics_and_names_them_in_its_audit(
     assert sorted(key for line in audited for key in line["keys"]) == [
         f"clip-{sample}" for sample in range(8)
     ]
+
+
+def test_a_resumed_run_counts_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    split = shards.make(tmp_path / "shards", [8])
+    shards.make(tmp_path / "shards", [3], split="validation")
+    where = [f"data.root={tmp_path}/shards", "data.workers=0", "run.precision=fp32", "run.audit=true"]
+    command = [
+        "--config",
+        "configs/demo.yaml",
+        *where,
+        *SMALL,
+        "data.corrupt=replace",
+        "data.corrupt_budget=0.25",
+    ]
+    assert train.main([*command, f"run.folder={tmp_path}/whole"]) == 0
+    first, second = journal.read(f"{tmp_path}/whole/audit/from-00000000.rank-000.jsonl")
+    for key in (first["keys"][0], *second["keys"][:2]):
+        damage(split, key)
+    for done in (0, 1):
+        assert train.main([*command, f"run.folder={tmp_path}/run", "run.checkpoint_steps=1"]) == 2
+        out, err = capfd.readouterr()
+        assert (f"resuming {tmp_path}/run after 1 steps" in out) == bool(done)
+        assert "3 damaged samples" in err.splitlines()[-1]
 
 
 def test_evaluation_stops_at_damage(tmp_path: Path) -> None:
