@@ -4,42 +4,37 @@ python -m pipeline.summary RUN
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from statistics import median
 
-from pipeline import config, journal
-from sharding import manifest, storage
+from pipeline import record
+from pipeline.record import Record
 from sharding.errors import UserError, one_line_errors
 
 
 def rows(folder: str) -> list[tuple[str, str]]:
     """The table of the run in `folder`: names and values."""
-    settings = config.load(storage.join(folder, "config.yaml"), [])
-    lines = journal.read(storage.join(folder, "metrics.jsonl"))
-    steps = [line for line in lines if line["kind"] == "train"]
-    if not steps:
+    run = record.read(folder, folder)
+    if not run.train:
         raise UserError(f"{folder}: no metrics yet")
-    table = []
-    for split in (settings.data.train, settings.data.validation):
-        loaded = manifest.load(storage.join(settings.data.root, split))
+    data, table = run.config.data, []
+    for split in (data.train, data.validation):
+        loaded = run.manifest(split)
         table.append((f"{split} videos", f"{loaded.samples} in {len(loaded.shards)} shards"))
-    table += [
-        ("steps", f"{steps[-1]['step']} of {settings.optim.global_batch} clips"),
-        ("training speed", f"{median(line['clips_per_s'] for line in steps):.1f} clips/s"),
-        ("validation top-1", _top1(folder, settings.data.validation, lines)),
+    return [
+        *table,
+        ("steps", f"{run.train[-1]['step']} of {run.config.optim.global_batch} clips"),
+        ("training speed", f"{median(line['clips_per_s'] for line in run.train):.1f} clips/s"),
+        ("validation top-1", _top1(run)),
         ("run folder", folder),
     ]
-    return table
 
 
-def _top1(folder: str, split: str, lines: list[journal.Line]) -> str:
+def _top1(run: Record) -> str:
     """From the last evaluation of the run's checkpoint; before that, from the last one while training."""
-    url = storage.join(folder, f"scores-{split}.json")
-    if storage.exists(url):
-        return f"{json.loads(storage.read_bytes(url))['top1']:.1f} %"
-    scores = [line["top1"] for line in lines if line["kind"] == "validation"]
-    return f"{scores[-1]:.1f} %" if scores else "not evaluated yet"
+    of_checkpoint = [line for line in run.evaluations if line["split"] == run.config.data.validation]
+    scores = of_checkpoint or run.validation
+    return f"{scores[-1]['top1']:.1f} %" if scores else "not evaluated yet"
 
 
 @one_line_errors
