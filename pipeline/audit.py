@@ -24,7 +24,7 @@ from sharding.errors import UserError
 from sharding.manifest import Manifest
 
 if TYPE_CHECKING:  # which would import torch
-    from pipeline.loader import Batch
+    from pipeline.batch import Batch
 
 _LOG = re.compile(r"from-(\d+)\.rank-(\d+)\.jsonl")
 _START = re.compile(r"from-(\d+)\.json")

@@ -8,17 +8,16 @@ import signal
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
+from pipeline.batch import Batch, Failure
 from pipeline.preemption import SIGNALS
-from pipeline.stream import Chunk, ClipStream, empty_clips
+from pipeline.stream import ClipStream, empty_clips
 from sharding.errors import UserError
 
 PREFETCHED_STEPS = 3
@@ -30,19 +29,6 @@ _workers: set[BaseProcess] = set()
 """The loader processes of this process, whichever stream they belong to."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A rank's part of a global batch; the fields are those of `pipeline.stream.Chunk`, by number."""
-
-    epoch: int
-    step: int
-    numbers: list[int]
-    keys: list[str]
-    labels: Tensor
-    clips: Tensor
-    replaced: list[str] = field(default_factory=list)
-
-
 def batches(stream: ClipStream, workers: int, pin: bool = False) -> Generator[Batch, None, None]:
     """The batches of `stream`, decoded by `workers` processes (0: in this one), in pinned memory for `pin`.
 
@@ -50,11 +36,11 @@ def batches(stream: ClipStream, workers: int, pin: bool = False) -> Generator[Ba
     that waits meanwhile, as the training's does during validation.
     """
     others = multiprocessing.active_children()
-    chunks = iter(_data_loader(stream, workers))
+    made = iter(_data_loader(stream, workers))
     started = {child for child in multiprocessing.active_children() if child not in others}
     _workers.update(started)
     try:
-        while parts := [_sound(part) for part in islice(chunks, max(workers, 1))]:
+        while parts := [_sound(part) for part in islice(made, max(workers, 1))]:
             _check_workers()
             yield _assembled(parts, pin)
     except (RuntimeError, ConnectionError, EOFError):
@@ -65,7 +51,7 @@ def batches(stream: ClipStream, workers: int, pin: bool = False) -> Generator[Ba
     finally:
         # The workers that listen end by themselves; one that waits for a silent store would keep this process.
         _workers.difference_update(started)
-        del chunks
+        del made
         for worker in started:
             worker.kill()
 
@@ -87,13 +73,13 @@ def _check_workers() -> None:
             )
 
 
-def _sound(part: Chunk) -> Chunk:
-    if part.error:
-        raise UserError(part.error)
+def _sound(part: Batch | Failure) -> Batch:
+    if isinstance(part, Failure):
+        raise UserError(part.reason)
     return part
 
 
-def _data_loader(stream: ClipStream, workers: int) -> DataLoader[Chunk]:
+def _data_loader(stream: ClipStream, workers: int) -> DataLoader[Batch | Failure]:
     if not workers:
         return DataLoader(stream, batch_size=None)
     # A server process imports torch once and forks each worker: no fork of this process, whose threads (the
@@ -139,11 +125,10 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _assembled(parts: list[Chunk], pin: bool) -> Batch:
-    """The workers' chunks of one step as one batch, in order of the samples' numbers."""
+def _assembled(parts: list[Batch], pin: bool) -> Batch:
+    """The workers' parts of one step as one, in order of the samples' numbers."""
     if len(parts) == 1 and not pin:
-        (part,) = parts
-        return Batch(part.epoch, part.step, part.numbers, part.keys, part.labels, part.clips, part.replaced)
+        return parts[0]
     items = sorted((number, p, i) for p, part in enumerate(parts) for i, number in enumerate(part.numbers))
     clips = empty_clips(len(items), parts[items[0][1]].clips.shape[1:], pin) if items else torch.empty(0)
     for slot, (_, p, i) in enumerate(items):

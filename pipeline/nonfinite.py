@@ -4,9 +4,9 @@ Such a step changes no weights (`pipeline.precision`). `nonfinite.jsonl` in the 
 `epoch`, and the `keys` of its global batch. In fp16 the first steps may be among them, until the loss scale is found.
 """
 
+from pipeline.batch import Batch
 from pipeline.distributed import World
 from pipeline.journal import Journal, Line
-from pipeline.loader import Batch
 from sharding import storage
 from sharding.errors import UserError
 

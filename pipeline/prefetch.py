@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pipeline.loader import Batch
+from pipeline.batch import Batch
 
 
 def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:

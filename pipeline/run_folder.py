@@ -4,11 +4,11 @@ from dataclasses import asdict
 from types import TracebackType
 
 from pipeline.audit import AuditLog
+from pipeline.batch import Batch
 from pipeline.checkpoint import Checkpoints, State
 from pipeline.config import Config
 from pipeline.distributed import World
 from pipeline.journal import Line
-from pipeline.loader import Batch
 from pipeline.metrics import Reporter
 from pipeline.nonfinite import NonFinite
 from pipeline.position import Position

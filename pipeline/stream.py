@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline import plan
+from pipeline.batch import Batch, Failure
 from pipeline.corrupt import Substitutes
 from pipeline.lanes import LaneReader, Shards, StoredShards
 from pipeline.opening import Lanes
@@ -39,26 +40,6 @@ class Cutter(Protocol):
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """One consumer's part of a global batch.
-
-    `numbers`: the samples' numbers in the epoch; `clips`: uint8 (clips, frames, 3, size, size) in training, (videos,
-    views, frames, 3, height, width) in evaluation, channels-last memory, (0,) where there are none; `labels`: int64
-    (clips,), -1 where unknown. `replaced`: which of the planned `keys` are damaged, so that others stand in for them.
-    `error`: why there is nothing more to come.
-    """
-
-    epoch: int
-    step: int
-    numbers: list[int]
-    keys: list[str]
-    labels: Tensor
-    clips: Tensor
-    replaced: list[str] = field(default_factory=list)
-    error: str | None = None
-
-
-@dataclass(frozen=True)
 class Passes:
     """Which global batches are read: every epoch from `first_step` of `first_epoch` on, up to `epochs`."""
 
@@ -73,8 +54,8 @@ class Passes:
         return plan.steps_in_epoch(samples, self.global_batch, self.drop_last)
 
 
-class ClipStream(IterableDataset[Chunk]):
-    """Yields one `Chunk` a step, for the rank and the loader worker that it runs in.
+class ClipStream(IterableDataset[Batch | Failure]):
+    """Yields one `Batch` a step, for the rank and the loader process that it runs in; a `Failure` ends it early.
 
     `shards` says where the bytes come from, by default the store. Of an epoch's samples `allowed` may be damaged, and
     are replaced (see `pipeline.corrupt`); by default the first one ends the stream.
@@ -95,21 +76,20 @@ class ClipStream(IterableDataset[Chunk]):
         self.rank, self.ranks = rank, ranks
         self.shards, self.allowed = shards or StoredShards(manifest), allowed
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __iter__(self) -> Iterator[Batch | Failure]:
         # A batch's memory is faulted in page by page otherwise, for each batch: a twentieth of the time.
         keep_freed_blocks()
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         threads = ThreadPoolExecutor(_OPENERS)
         try:
-            yield from self._chunks(self.rank + self.ranks * worker, self.ranks * workers, threads)
+            yield from self._parts(self.rank + self.ranks * worker, self.ranks * workers, threads)
         except UserError as error:
-            # A loader process can hand over only text without a traceback.
-            yield Chunk(-1, -1, [], [], torch.empty(0), torch.empty(0), error=str(error))
+            yield Failure(str(error))
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _chunks(self, consumer: int, consumers: int, threads: Executor) -> Iterator[Chunk]:
+    def _parts(self, consumer: int, consumers: int, threads: Executor) -> Iterator[Batch]:
         samples, passes = self.manifest.samples, self.passes
         steps = passes.steps(samples)
         coming = self._lanes(passes.first_epoch, passes.first_step, consumer, consumers, threads)
@@ -122,7 +102,7 @@ class ClipStream(IterableDataset[Chunk]):
                 start = step * passes.global_batch
                 stop = min(start + passes.global_batch, samples)
                 numbers = plan.numbers(start, stop, consumer, consumers)
-                yield self._chunk(epoch, step, list(numbers), lanes, substitutes)
+                yield self._part(epoch, step, list(numbers), lanes, substitutes)
             if self.shards.reads_to_the_end:
                 lanes.finish()
 
@@ -137,9 +117,9 @@ class ClipStream(IterableDataset[Chunk]):
 
         return Lanes(plan.lanes_of(consumer, consumers, lanes), reader, threads)
 
-    def _chunk(
+    def _part(
         self, epoch: int, step: int, numbers: list[int], lanes: Lanes, substitutes: Substitutes
-    ) -> Chunk:
+    ) -> Batch:
         room = _Room(len(numbers))
         labels = torch.empty(len(numbers), dtype=torch.int64)
         keys, replaced = [], []
@@ -154,7 +134,7 @@ class ClipStream(IterableDataset[Chunk]):
                 replaced.append(span.row.key)
             labels[place] = -1 if label is None else label
             keys.append(span.row.key)
-        return Chunk(epoch, step, numbers, keys, labels, room.clips, replaced)
+        return Batch(epoch, step, numbers, keys, labels, room.clips, replaced)
 
     def _cut(self, epoch: int, number: int, room: "_Room", place: int, span: Span) -> int | None:
         """Fill `place` in `room` for sample `number` of the epoch; returns its label."""
@@ -164,9 +144,9 @@ class ClipStream(IterableDataset[Chunk]):
 
 
 class _Room:
-    """The memory of a chunk's clips, made when the first one's shape is known.
+    """The memory of a part's clips, made when the first one's shape is known.
 
-    All of a chunk have that shape: where it follows from the video (whole frames in evaluation), a chunk is one video.
+    All of a part have that shape: where it follows from the video (whole frames in evaluation), a part is one video.
     """
 
     def __init__(self, count: int) -> None:

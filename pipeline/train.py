@@ -16,6 +16,7 @@ import torch
 
 from pipeline import audit, corrupt, position
 from pipeline import config as configuration
+from pipeline.batch import Batch
 from pipeline.cache import shards_of
 from pipeline.checkpoint import Checkpoints, Due, State, load
 from pipeline.clips import train_cutter
@@ -23,7 +24,7 @@ from pipeline.config import Config
 from pipeline.distributed import World, joined
 from pipeline.initialise import initialise
 from pipeline.learner import Learner, build_model
-from pipeline.loader import Batch, batches
+from pipeline.loader import batches
 from pipeline.meter import Meter
 from pipeline.plan import readers_per_lane
 from pipeline.position import Position

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from pipeline import config, corrupt, journal, plan, predictions, train
+from pipeline.batch import Batch
 from pipeline.clips import eval_cutter
 from pipeline.distributed import World
-from pipeline.loader import Batch, batches
+from pipeline.loader import batches
 from pipeline.stream import ClipStream, Passes
 from sharding import mjpeg
 from sharding.errors import UserError

@@ -7,8 +7,8 @@ import torch
 
 from pipeline import audit, journal
 from pipeline.audit import AuditLog
+from pipeline.batch import Batch
 from pipeline.journal import Journal
-from pipeline.loader import Batch
 
 
 def batch(numbers: list[int]) -> Batch:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pipeline import journal
+from pipeline.batch import Batch
 from pipeline.distributed import World
-from pipeline.loader import Batch
 from pipeline.meter import Meter
 from pipeline.nonfinite import NonFinite
 from sharding.errors import UserError

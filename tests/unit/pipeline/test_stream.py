@@ -186,9 +186,9 @@ def test_the_next_epochs_lanes_are_opened_before_this_ones_end(split: Manifest) 
         shards_opened: queue.Queue[int] = queue.Queue()
         passes = Passes(BATCH, epochs)
         watched = WatchedShards(split, shards_opened)
-        chunks = iter(ClipStream(split, cutter, order, passes, 0, 1, watched))
+        parts = iter(ClipStream(split, cutter, order, passes, 0, 1, watched))
         for _ in range(passes.steps(split.samples) - 1):
-            assert next(chunks).epoch == 0
+            assert next(parts).epoch == 0
         return shards_opened
 
     of_one, of_two = opened(epochs=1), opened(epochs=2)

@@ -1,0 +1,30 @@
+"""What a loader hands over."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A part of a global batch: a rank's, or that of one of its loader processes.
+
+    `numbers`: the samples' numbers in the epoch; `clips`: uint8 (clips, frames, 3, size, size) in training, (videos,
+    views, frames, 3, height, width) in evaluation, channels-last memory, (0,) where there are none; `labels`: int64
+    (clips,), -1 where unknown. `replaced`: which of the planned `keys` are damaged, so that others stand in for them.
+    """
+
+    epoch: int
+    step: int
+    numbers: list[int]
+    keys: list[str]
+    labels: Tensor
+    clips: Tensor
+    replaced: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """In place of the next batch: why there is none. A loader process can hand over only text without a traceback."""
+
+    reason: str
