@@ -1,0 +1,100 @@
+"""What only a GPU can show of a training step: it waits for nothing, and decides on the device.
+
+There is none where CI runs: `python -m pytest tests/gpu` on a machine that has one.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline import config
+from pipeline.batch import Batch
+from pipeline.config import Config
+from pipeline.distributed import World
+from pipeline.learner import Learner, build_model
+from pipeline.prefetch import on_device
+from pipeline.stream import empty_clips
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+DEVICE = torch.device("cuda", 0)
+STEPS = 3
+
+
+def settings(*overrides: str) -> Config:
+    tree = {"data": {"root": "x", "size": 64, "short_side": 64}, "run": {"folder": "x"}}
+    return config.override(tree, ["model.depth=26", "model.num_frames=4", *overrides], "test")
+
+
+def learner(*overrides: str) -> Learner:
+    torch.manual_seed(0)
+    chosen = settings(*overrides)
+    return Learner(build_model(chosen, num_classes=5), chosen, World(0, 1, DEVICE))
+
+
+def batches() -> Iterator[Batch]:
+    """As the loader hands them over: in pinned memory."""
+    generator = torch.Generator().manual_seed(0)
+    for step in range(STEPS):
+        clips = empty_clips(4, (4, 3, 64, 64), pin=True)
+        clips.copy_(torch.randint(0, 256, clips.shape, dtype=torch.uint8, generator=generator))
+        labels = torch.randint(0, 5, (4,), generator=generator).pin_memory()
+        yield Batch(0, step, list(range(4)), list("abcd"), labels, clips)
+
+
+def losses(trained: Learner) -> list[Tensor]:
+    return [
+        trained.step(batch.clips, batch.labels, batch.step, 0.01)[0] for batch in on_device(batches(), DEVICE)
+    ]
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["run.precision=bf16"],
+        ["run.precision=fp16"],
+        ["run.precision=fp32", "optim.clip_norm=1", "optim.ema_decay=0.9", "optim.accumulate=2"],
+    ],
+)
+def test_a_step_does_not_wait_for_the_device(overrides: list[str]) -> None:
+    trained = learner(*overrides)
+    losses(trained)  # what is set up once may wait
+    with no_waiting():
+        found = losses(trained)
+    assert all(math.isfinite(loss) for loss in found) or "fp16" in overrides[0]
+
+
+def test_batches_arrive_whole_and_channels_last() -> None:
+    for sent, arrived in zip(batches(), on_device(batches(), DEVICE), strict=True):
+        assert arrived.clips.device == arrived.labels.device == DEVICE
+        assert torch.equal(arrived.clips.cpu(), sent.clips) and torch.equal(arrived.labels.cpu(), sent.labels)
+        assert arrived.clips.stride() == sent.clips.stride()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_an_unfit_step_changes_nothing(precision: str) -> None:
+    trained = learner(f"run.precision={precision}")
+    losses(trained)
+    before = {name: tensor.clone() for name, tensor in trained.model.state_dict().items()}
+    trained.model.classifier.weight.register_hook(lambda gradient: gradient * math.inf)
+    assert all(math.isnan(loss) for loss in losses(trained))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trained.model.state_dict().items())
+
+
+def test_a_compiled_network_trains_as_the_eager_one() -> None:
+    eager = losses(learner("run.precision=fp32"))
+    compiled = losses(learner("run.precision=fp32", "run.compile=true"))
+    for one, other in zip(eager, compiled, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
