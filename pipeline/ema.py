@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import Tensor
 
 from blvnet import BLVNetTAM
 
@@ -23,10 +23,15 @@ class Average:
         self._counters = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the model as it is after step number `step` of the run."""
-        mean = get_ema_multi_avg_fn(min(self._decay, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
+    def update(self, step: int, unfit: Tensor) -> None:
+        """Take in the model as it is after step number `step` of the run, unless that was `unfit` and changed nothing.
+
+        `unfit`: a bool scalar on the device, which is not waited for.
+        """
+        share = torch.where(unfit, 0.0, 1 - min(self._decay, (1 + step) / (10 + step)))
         ours, theirs = zip(*self._floats, strict=True)
-        mean(ours, theirs, None)
+        moves = torch._foreach_sub(theirs, ours)
+        torch._foreach_mul_(moves, share)
+        torch._foreach_add_(ours, moves)
         for counter, newest in self._counters:
             counter.copy_(newest)

@@ -61,8 +61,8 @@ class Learner:
         """Train on one batch as step number `step` of the run.
 
         `clips`: uint8 (batch, frames, 3, size, size); `labels`: int64 (batch,). Returns the mean loss and the number of
-        right answers, both scalars that stay on the device. Weights, momenta and statistics stay as they are where the
-        loss or a gradient is not finite on any rank; the loss is then not finite on every one.
+        right answers, both scalars that stay on the device. Weights, momenta, statistics and average stay as they are
+        where the loss or a gradient is not finite on any rank; the loss is then not finite on every one.
         """
         self._train_mode()
         statistics = [buffer.clone() for buffer in self.model.buffers()]
@@ -89,7 +89,7 @@ class Learner:
         for buffer, before in zip(self.model.buffers(), statistics, strict=True):
             buffer.copy_(torch.where(unfit, before, buffer))
         if self._average:
-            self._average.update(step)
+            self._average.update(step, unfit)
         return torch.where(unfit, math.nan, loss), correct
 
     def state(self) -> dict[str, Any]:

@@ -233,7 +233,7 @@ def test_dropout_depends_on_the_seed_and_the_step_alone() -> None:
 def test_a_step_whose_loss_or_gradients_are_not_finite_changes_nothing_and_is_told(
     precision: str, where: str
 ) -> None:
-    chosen = settings(f"run.precision={precision}")
+    chosen = settings(f"run.precision={precision}", "optim.ema_decay=0.9")
     hit, spared = learner(chosen), learner(chosen)
     train(hit, range(2))
     train(spared, range(2))
@@ -244,7 +244,8 @@ def test_a_step_whose_loss_or_gradients_are_not_finite_changes_nothing_and_is_to
     assert math.isnan(train(hit, range(2, 3))[0])
     hook.remove()
     before, after = spared.state(), hit.state()
-    assert all(torch.equal(tensor, before["model"][name]) for name, tensor in after["model"].items())
+    for part in ("model", "ema"):
+        assert all(torch.equal(tensor, before[part][name]) for name, tensor in after[part].items())
     moments = after["optimizer"]["state"], before["optimizer"]["state"]
     assert all(
         torch.equal(moments[0][p]["momentum_buffer"], moments[1][p]["momentum_buffer"]) for p in moments[0]
