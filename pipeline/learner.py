@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from blvnet import BLVNetTAM
+from pipeline.buffers import Buffers
 from pipeline.checkpoint import weights_of
 from pipeline.config import Config, Optim
 from pipeline.distributed import World
@@ -37,6 +38,7 @@ class Learner:
         self.model = model.to(world.device)
         if config.optim.sync_norm and world.ranks > 1:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
+        self._buffers = Buffers(self.model)
         decay = config.optim.ema_decay
         self._average = Average(self.model, decay) if decay is not None else None
         self.schedule = Schedule(config.optim)
@@ -65,7 +67,7 @@ class Learner:
         where the loss or a gradient is not finite on any rank; the loss is then not finite on every one.
         """
         self._train_mode()
-        statistics = [buffer.clone() for buffer in self.model.buffers()]
+        statistics = self._buffers.copied()
         # Dropout depends on the step and the rank alone, so a resumed run needs no random state.
         torch.manual_seed((self._seed * 1_000_003 + step) * self._ranks + self._rank)
         set_learning_rate(self._optimizer, lr)
@@ -86,8 +88,7 @@ class Learner:
             loss += part.detach()
             correct += (logits.detach().argmax(1) == theirs).sum()
         unfit = self._precision.update(self._optimizer, self._optim.clip_norm)
-        for buffer, before in zip(self.model.buffers(), statistics, strict=True):
-            buffer.copy_(torch.where(unfit, before, buffer))
+        self._buffers.put_back(statistics, unfit)
         if self._average:
             self._average.update(step, unfit)
         return torch.where(unfit, math.nan, loss), correct
