@@ -1,5 +1,6 @@
 """Being told to stop: by a signal to any rank, obeyed by all ranks at the same step."""
 
+import os
 import signal
 from types import FrameType, TracebackType
 
@@ -23,6 +24,7 @@ class Preemption:
 
     def __init__(self, world: World) -> None:
         self._told = False
+        self._world = world
         self._vote = Vote(world)
 
     def agreed(self) -> bool:
@@ -44,9 +46,20 @@ class Preemption:
         if error is None or isinstance(error, Preempted):
             self._vote.close()
         if isinstance(error, Preempted):
+            _tell_launcher()
+            self._world.wait()  # before any process ends, every launcher knows
             return  # ending with a status of its own: torchrun, seeing another rank end, may send one more signal
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._told = True
+
+
+def _tell_launcher() -> None:
+    """Stop this machine's torchrun too, if it was given restarts.
+
+    One that was not told itself would take the end of its processes for a failure, and start them again.
+    """
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) and os.environ["LOCAL_RANK"] == "0":
+        os.kill(os.getppid(), signal.SIGTERM)

@@ -21,6 +21,7 @@ from tests import shards
 from tests.distributed.test_agent import cmdline, with_agent
 from tests.distributed.test_training import losses, training, weights
 from tests.processes import alive, descendants, kill_tree, run, started, wait_until
+from tests.stores import free_ports
 
 ROUNDS = int(os.environ.get("BLVNET_ROUNDS", "2"))
 STEPS_IN_EPOCH = 2
@@ -154,4 +155,38 @@ def test_sigusr1_to_the_launcher_is_passed_on(root: str, tmp_path: Path) -> None
         process.send_signal(signal.SIGUSR1)
         assert process.wait(timeout=60) == STATUS, log.read_text()
         assert not [pid for pid in ranks if alive(pid)]
+    assert checkpoint.load(str(folder))["position"]["done"] == len(losses(folder))
+
+
+@pytest.mark.world(2)
+@pytest.mark.parametrize("told", ["launcher", "rank 1"])
+def test_a_run_with_restarts_ends_when_it_is_told_to_stop(root: str, tmp_path: Path, told: str) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log"
+    whole = command(root, folder, 500)
+    whole.insert(whole.index("--standalone"), "--max-restarts=3")
+    with started(whole, log) as process:
+        wait_until(lambda: losses(folder), 120, process, log)
+        ranks = [pid for pid in descendants(process.pid) if b"pipeline.train" in cmdline(pid)]
+        os.kill(process.pid if told == "launcher" else ranks[1], signal.SIGTERM)
+        assert process.wait(timeout=60) == STATUS, log.read_text()
+        assert not [pid for pid in ranks if alive(pid)]
+    assert "resuming" not in log.read_text()
+    assert checkpoint.load(str(folder))["position"]["done"] == len(losses(folder))
+
+
+@pytest.mark.world(2)
+def test_a_rank_that_is_told_to_stop_stops_the_launchers_of_all_hosts(root: str, tmp_path: Path) -> None:
+    folder, logs = tmp_path / "run", [tmp_path / "log-0", tmp_path / "log-1"]
+    whole = command(root, folder, 500)
+    where = whole.index("--standalone")
+    whole[where : where + 2] = [
+        *("--nnodes=2", "--nproc-per-node=1", "--max-restarts=3"),
+        *("--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_ports(1)[0]}", "--rdzv-id=test"),
+    ]
+    with started(whole, logs[0]) as one, started(whole, logs[1]) as two:
+        wait_until(lambda: losses(folder), 120, one, logs[0])
+        (rank,) = [pid for pid in descendants(two.pid) if b"pipeline.train" in cmdline(pid)]
+        os.kill(rank, signal.SIGTERM)
+        for process, log in zip((one, two), logs, strict=True):
+            assert process.wait(timeout=60) == STATUS, log.read_text()
     assert checkpoint.load(str(folder))["position"]["done"] == len(losses(folder))
