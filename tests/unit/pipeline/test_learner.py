@@ -183,6 +183,22 @@ def test_norms_cannot_be_synchronised_on_the_cpu() -> None:
     train(learner(chosen), range(1))  # one process has all clips anyway
 
 
+@pytest.mark.parametrize("sync", [True, False])
+def test_every_norm_is_synchronised_on_request(monkeypatch: pytest.MonkeyPatch, sync: bool) -> None:
+    """The network's structure alone: torch's synchronised norms compute on GPUs only."""
+    monkeypatch.setattr("pipeline.learner._data_parallel", lambda model, device, static: model)
+    chosen = settings(f"optim.sync_norm={str(sync).lower()}", "optim.ema_decay=0.9")
+    plain = build_model(chosen, num_classes=5)
+    norms = [name for name, module in plain.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    one = Learner(build_model(chosen, num_classes=5), chosen, World(0, 2, torch.device("meta")))
+    kind = nn.SyncBatchNorm if sync else nn.BatchNorm2d
+    for model in (one.model, one.evaluated):
+        assert [name for name, module in model.named_modules() if isinstance(module, kind)] == norms
+        assert list(model.state_dict()) == list(plain.state_dict())
+    trained = {id(p) for group in one._optimizer.param_groups for p in group["params"]}
+    assert trained == {id(p) for p in one.model.parameters()}  # no norm's of before
+
+
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_clipping_bounds_what_a_step_changes(precision: str) -> None:
     plain = ("optim.momentum=0", "optim.nesterov=false", "optim.weight_decay=0", f"run.precision={precision}")
