@@ -67,8 +67,8 @@ def advice(figures: LoaderFigures) -> str:
         return f"{workers} workers share {cores} cores: more cores would help, more workers would not"
     if workers > 1 and figures.rate / workers < _CROWDED * figures.alone:
         return (
-            "workers are slower together than one alone: the store or the memory gives no more; keep the shards "
-            "nearer, and lower data.workers as long as the rate stays"
+            "workers are slower together than one alone: the store, the memory or other programs on the cores leave "
+            "them no more; keep the shards nearer, and lower data.workers as long as the rate stays"
         )
     match figures.bottleneck:
         case "reading":
