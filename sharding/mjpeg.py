@@ -112,6 +112,8 @@ def decode(
     shape = (len(numbers), part.height, part.width, 3)
     if out is None:
         out = np.empty(shape, np.uint8)
+    if part.x + part.width > width or part.y + part.height > height:
+        raise ValueError(f"{part} is not within a frame of {width}x{height}")
     if out.shape != shape or not out.flags.c_contiguous:
         raise ValueError(f"out of shape {out.shape} for {len(numbers)} frames; it must be contiguous {shape}")
     with _decoder(part, (width, height), bgr) as decode_one:

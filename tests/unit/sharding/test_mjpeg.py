@@ -114,9 +114,7 @@ def test_little_more_than_a_box_is_decoded(regions: None) -> None:
 
 def test_damage_in_a_part_of_a_frame_is_a_value_error(regions: None) -> None:
     jpeg = mjpeg.encode_rgb(NOISE, 90)
-    if (
-        turbojpeg.available()
-    ):  # which looks no further than the part; simplejpeg takes what is cut off for what is left out
+    if turbojpeg.available():  # simplejpeg takes what is cut off for what is left out
         with pytest.raises(ValueError, match="damaged JPEG"):
             part_of(jpeg[: len(jpeg) // 3], (0, 20, 20, 30))
     with pytest.raises(ValueError):
@@ -124,6 +122,15 @@ def test_damage_in_a_part_of_a_frame_is_a_value_error(regions: None) -> None:
     other = mjpeg.encode_rgb(NOISE[:40], 90)
     with pytest.raises(ValueError, match="expected"):
         mjpeg.decode(jpeg + other, [0, len(jpeg)], [0, 1], np.empty((2, 61, 75, 3), np.uint8))
+
+
+@pytest.mark.parametrize("size", [(75, 40), (50, 61)])
+def test_a_frame_that_is_smaller_than_it_is_said_to_be_is_a_value_error(
+    regions: None, size: tuple[int, int]
+) -> None:
+    width, height = size
+    with pytest.raises(ValueError, match="not within a frame"):
+        part_of(mjpeg.encode_rgb(NOISE[:height, :width], 90), (20, 20, 50, 35))
 
 
 @pytest.mark.parametrize("size", [(33, 24), (32, 25), (17, 19), (32, 24)])
