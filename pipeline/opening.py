@@ -45,5 +45,5 @@ class Lanes:
 def _begin(make: Callable[[int], LaneReader], number: int) -> Begun:
     reader = make(number)
     spans = iter(reader)
-    first = list(islice(spans, 1))
-    return reader, chain(first, spans)
+    # An iterator lets go of its list at the end, where `chain` would keep the list and the sample in it for the epoch.
+    return reader, chain(iter(list(islice(spans, 1))), spans)
