@@ -182,11 +182,14 @@ def test_the_next_epochs_lanes_are_opened_before_this_ones_end(split: Manifest) 
     order = plan.Order(seed=3, lanes=1, window=8)
     cutter = eval_cutter(settings(split))
 
+    running = []  # a stream that is dropped opens no more
+
     def opened(epochs: int) -> "queue.Queue[int]":
         shards_opened: queue.Queue[int] = queue.Queue()
         passes = Passes(BATCH, epochs)
         watched = WatchedShards(split, shards_opened)
         parts = iter(ClipStream(split, cutter, order, passes, 0, 1, watched))
+        running.append(parts)
         for _ in range(passes.steps(split.samples) - 1):
             assert next(parts).epoch == 0
         return shards_opened
