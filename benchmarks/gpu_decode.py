@@ -25,12 +25,13 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional
 
 from benchmarks.loader import BATCH, FRAMES, ORDER, SCALES, SIZE, TURNS, prepare
-from pipeline import plan, sampling
-from pipeline.clips import FrameDecoder
-from pipeline.lanes import LaneReader
-from pipeline.samples import Sample, checked
-from pipeline.stream import empty_clips
-from pipeline.transforms import Box, TrainTransform, mirror_labels, resize_into
+from pipeline.data import sampling
+from pipeline.data.clips import FrameDecoder
+from pipeline.data.lanes import LaneReader
+from pipeline.data.samples import Sample, checked
+from pipeline.data.stream import empty_clips
+from pipeline.data.transforms import Box, TrainTransform, mirror_labels, resize_into
+from pipeline.order import plan
 
 Clip = tuple[Sample, NDArray[np.int64], Box]
 

@@ -31,15 +31,16 @@ from torch import Tensor
 
 from benchmarks import other_loaders, videos
 from pipeline import config as configuration
-from pipeline import plan, sampling
-from pipeline.clips import train_cutter
-from pipeline.lanes import LaneReader
-from pipeline.loader import batches
-from pipeline.samples import checked
-from pipeline.stream import ClipStream, Passes
-from pipeline.transforms import TrainTransform, mirror_labels
-from sharding import manifest, turbojpeg
-from sharding.manifest import Manifest
+from pipeline.data import sampling
+from pipeline.data.clips import train_cutter
+from pipeline.data.lanes import LaneReader
+from pipeline.data.loader import batches
+from pipeline.data.samples import checked
+from pipeline.data.stream import ClipStream, Passes
+from pipeline.data.transforms import TrainTransform, mirror_labels
+from pipeline.order import plan
+from sharding.format import manifest, turbojpeg
+from sharding.format.manifest import Manifest
 
 VIDEOS, TURNS, BATCH = 48, 7, 8
 FRAMES, SIZE, SCALES = 16, 224, (1.0, 0.875, 0.75, 0.66)

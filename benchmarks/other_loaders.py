@@ -19,7 +19,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional
 
-from pipeline.transforms import TrainTransform, mirror_labels
+from pipeline.data.transforms import TrainTransform, mirror_labels
 
 Choose = Callable[[str], tuple[NDArray[np.int64], np.random.Generator]]
 """The frames of the video with a key, and the random numbers that decide its crop."""

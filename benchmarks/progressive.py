@@ -20,18 +20,21 @@ from itertools import islice
 import torch
 
 from pipeline import config as configuration
-from pipeline import journal, plan, train
-from pipeline.clips import train_cutter
+from pipeline import train
 from pipeline.config import Config
-from pipeline.distributed import World
-from pipeline.initialise import initialise
-from pipeline.learner import build_model
-from pipeline.loader import batches
-from pipeline.predictions import predict
-from pipeline.scores import score
-from pipeline.statistics import recompute
-from pipeline.stream import ClipStream, Passes
-from sharding import manifest, storage
+from pipeline.data.clips import train_cutter
+from pipeline.data.loader import batches
+from pipeline.data.stream import ClipStream, Passes
+from pipeline.evaluation.predictions import predict
+from pipeline.evaluation.scores import score
+from pipeline.order import plan
+from pipeline.ranks.distributed import World
+from pipeline.run import journal
+from pipeline.training.initialise import initialise
+from pipeline.training.learner import build_model
+from pipeline.training.statistics import recompute
+from sharding import storage
+from sharding.format import manifest
 
 CONFIG = "configs/demo.yaml"
 COMMON = ["data.workers=0", "optim.decay_norms=false", "run.precision=fp32"]

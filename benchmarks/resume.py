@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import config as configuration
-from pipeline import plan
-from pipeline.clips import train_cutter
-from pipeline.lanes import LaneReader
-from pipeline.loader import batches
-from pipeline.stream import ClipStream, Passes
-from sharding.manifest import Manifest
+from pipeline.data.clips import train_cutter
+from pipeline.data.lanes import LaneReader
+from pipeline.data.loader import batches
+from pipeline.data.stream import ClipStream, Passes
+from pipeline.order import plan
+from sharding.format.manifest import Manifest
 from tests import shards
 from tests.stores import BUCKET, seaweedfs
 

@@ -19,14 +19,14 @@ from typing import BinaryIO
 
 from benchmarks.loader import prepare
 from pipeline import config as configuration
-from pipeline import plan
-from pipeline.clips import eval_cutter, train_cutter
 from pipeline.config import Config
-from pipeline.lanes import StoredShards
-from pipeline.loader import batches
-from pipeline.stream import ClipStream, Passes
-from sharding.manifest import Manifest
-from sharding.shard import SampleRow
+from pipeline.data.clips import eval_cutter, train_cutter
+from pipeline.data.lanes import StoredShards
+from pipeline.data.loader import batches
+from pipeline.data.stream import ClipStream, Passes
+from pipeline.order import plan
+from sharding.format.manifest import Manifest
+from sharding.format.shard import SampleRow
 
 WORKERS, BATCH, EPOCHS, LATENCY_S = 2, 8, 9, 0.1
 ORDER = plan.Order(seed=0, lanes=WORKERS, window=16)

@@ -33,11 +33,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from benchmarks import videos
-from sharding import annotations, build, job, mjpeg
-from sharding import memory as memory_of_workers
-from sharding.decode import read
-from sharding.resize import Resizer
-from sharding.settings import Settings
+from sharding.building import build, job
+from sharding.building import memory as memory_of_workers
+from sharding.building.settings import Settings
+from sharding.format import mjpeg
+from sharding.sources import annotations
+from sharding.sources.decode import read
+from sharding.sources.resize import Resizer
 
 VIDEOS = 12
 RATES = (185, 800)  # kb/s; the first is v2's

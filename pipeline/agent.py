@@ -14,7 +14,7 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import api
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from pipeline.preemption import STATUS
+from pipeline.ranks.preemption import STATUS
 
 MISTAKE = 2  # a user's mistake, which the process has told in one line
 

@@ -11,9 +11,9 @@ import argparse
 from collections.abc import Sequence
 
 from pipeline import config as configuration
-from pipeline.bench_loader import measure_loader
-from pipeline.bench_step import measure_step
-from pipeline.distributed import joined
+from pipeline.measuring.loader import measure_loader
+from pipeline.measuring.step import measure_step
+from pipeline.ranks.distributed import joined
 from sharding.errors import UserError, one_line_errors
 
 

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline import outputs, position, time_order
 from pipeline.config import Config
-from pipeline.distributed import joined
-from pipeline.predictions import Predictions, predict
-from pipeline.scores import score
-from pipeline.trained import Trained, load
-from sharding import manifest
+from pipeline.evaluation import outputs, time_order
+from pipeline.evaluation.predictions import Predictions, predict
+from pipeline.evaluation.scores import score
+from pipeline.evaluation.trained import Trained, load
+from pipeline.order import position
+from pipeline.ranks.distributed import joined
 from sharding.errors import UserError, one_line_errors
-from sharding.manifest import Manifest
+from sharding.format import manifest
+from sharding.format.manifest import Manifest
 
 
 @one_line_errors

@@ -15,10 +15,12 @@ from importlib.util import find_spec
 
 import torch
 
-from pipeline import portable, trained
-from pipeline.portable import FORMATS, Source
-from sharding import storage, units
+from pipeline.evaluation import trained
+from pipeline.exporting import portable
+from pipeline.exporting.portable import FORMATS, Source
+from sharding import storage
 from sharding.errors import UserError, one_line_errors
+from sharding.pages import units
 
 TOLERANCE = 1e-4
 _BATCHES = (1, 3)

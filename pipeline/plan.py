@@ -1,166 +1,53 @@
-"""Which sample is the n-th of an epoch, and who reads it: pure functions over integers, no I/O.
+"""What the plan of an epoch costs at a given scale, without any data.
 
-The rule, for N samples in shards, L lanes and a given (seed, epoch):
-
-1. The shards are permuted and their samples concatenated: the raw sequence. It is cut into L contiguous
-   lanes; lane l holds ceil((N - l) / L) samples.
-2. Inside a lane, sample i is ordered by the key i + window * u_i, u_i uniform in [0, 1): a sample moves less
-   than `window` places, so a reader that goes through the lane once holds about `window` samples at most.
-3. The n-th sample of the epoch is at position n div L of lane n mod L.
-
-Global batch k holds the numbers n in [k * G, (k + 1) * G). Consumer c of C takes the n with n mod C = c, and
-worker w of W of rank r of R is consumer r + R * w of C = R * W: so rank r takes n mod R = r, and the content
-of a global batch depends on neither R nor W. Where C divides L, each lane has one reader.
-
-`python -m pipeline.plan --samples 10000000 --ranks 1536 ...` says what that costs at any scale (`pipeline.scale`).
+python -m pipeline.plan --samples 10000000 --ranks 1536 --workers 12
 """
 
-from dataclasses import dataclass
-from itertools import count
-from math import gcd
+import argparse
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-Indices = NDArray[np.int64]
-
-# Random streams are told apart by their first word; see numpy.random.SeedSequence.
-_SHARDS, _JITTER, _AUGMENT = 0, 1, 2
+from pipeline.measuring.scale import Scale, table
+from pipeline.order.plan import Order
+from sharding.errors import UserError, one_line_errors
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Samples `first` to `stop` - 1 of shard number `shard`, next to one another in its tar."""
-
-    shard: int
-    first: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the order of an epoch's samples depends on, beside the shards themselves and the epoch."""
-
-    seed: int
-    lanes: int
-    window: int
-
-
-def steps_in_epoch(samples: int, global_batch: int, drop_last: bool = True) -> int:
-    """Global batches in an epoch; the last, partial one counts unless `drop_last`."""
-    return samples // global_batch if drop_last else -(-samples // global_batch)
-
-
-def lane_start(samples: int, lanes: int, lane: int) -> int:
-    """Where lane number `lane` begins in the raw sequence."""
-    return lane * (samples // lanes) + min(lane, samples % lanes)
-
-
-def lane_length(samples: int, lanes: int, lane: int) -> int:
-    """Samples in lane number `lane`: ceil((samples - lane) / lanes), and 0 for a lane past the samples."""
-    return max(0, -(-(samples - lane) // lanes))
-
-
-def shard_permutation(shards: int, seed: int, epoch: int) -> Indices:
-    """The shards in the order in which an epoch's raw sequence has them."""
-    return np.random.default_rng([_SHARDS, seed, epoch]).permutation(shards)
-
-
-def lane_pieces(shard_samples: Indices, order: Order, epoch: int, lane: int) -> list[Piece]:
-    """The parts of shards that make up a lane, in raw order.
-
-    `shard_samples`: how many samples each shard has, int64 (shards,).
-    """
-    permutation = shard_permutation(len(shard_samples), order.seed, epoch)
-    stops = np.cumsum(shard_samples[permutation])
-    samples = int(stops[-1])
-    start = lane_start(samples, order.lanes, lane)
-    stop = start + lane_length(samples, order.lanes, lane)
-    pieces = []
-    for i in range(int(np.searchsorted(stops, start, side="right")), len(stops)):
-        shard_start = int(stops[i] - shard_samples[permutation[i]])
-        if shard_start >= stop:
-            break
-        first, last = max(start - shard_start, 0), min(stop, int(stops[i])) - shard_start
-        if first < last:
-            pieces.append(Piece(int(permutation[i]), first, last))
-    return pieces
-
-
-def cut(pieces: list[Piece], start: int, stop: int) -> list[tuple[int, Piece]]:
-    """The parts of a lane's pieces with raw indices `start` to `stop` - 1, each after its first raw index."""
-    parts = []
-    raw = 0
-    for piece in pieces:
-        length = piece.stop - piece.first
-        first, last = max(start - raw, 0), min(stop - raw, length)
-        if first < last:
-            parts.append((raw + first, Piece(piece.shard, piece.first + first, piece.first + last)))
-        raw += length
-    return parts
-
-
-def lane_order(length: int, order: Order, epoch: int, lane: int) -> Indices:
-    """The lane's samples in the order of use: entry p is the raw index, inside the lane, of position p."""
-    jitter = np.random.default_rng([_JITTER, order.seed, epoch, lane]).random(length)
-    return np.argsort(np.arange(length) + order.window * jitter, kind="stable")
-
-
-def epoch_order(shard_samples: Indices, order: Order, epoch: int) -> Indices:
-    """Which sample every number of an epoch is, int64 (samples,), as its place among the samples of all shards."""
-    starts = np.cumsum(shard_samples) - shard_samples
-    raw = np.concatenate(
-        [np.arange(starts[i], starts[i] + shard_samples[i])
-         for i in shard_permutation(len(shard_samples), order.seed, epoch)]
-    )  # fmt: skip
-    numbered = np.empty_like(raw)
-    for lane in range(min(order.lanes, len(raw))):
-        start, length = lane_start(len(raw), order.lanes, lane), lane_length(len(raw), order.lanes, lane)
-        numbered[lane :: order.lanes] = raw[start : start + length][lane_order(length, order, epoch, lane)]
-    return numbered
-
-
-def numbers(start: int, stop: int, consumer: int, consumers: int) -> range:
-    """The sample numbers n in [start, stop) that `consumer` takes."""
-    return range(start + (consumer - start) % consumers, stop, consumers)
-
-
-def lanes_of(consumer: int, consumers: int, lanes: int) -> range:
-    """The lanes that `consumer` reads from."""
-    step = gcd(consumers, lanes)
-    return range(consumer % step, lanes, step)
-
-
-def readers_per_lane(consumers: int, lanes: int) -> int:
-    """How many consumers read each lane: the factor by which the data set is read in an epoch."""
-    return consumers // gcd(consumers, lanes)
-
-
-def first_position(start: int, lane: int, consumer: int, consumers: int, lanes: int) -> int:
-    """The first position of `lane`, from sample number `start` on, that `consumer` takes.
-
-    The next ones follow at steps of `readers_per_lane(consumers, lanes)`. The consumer reads `lane`.
-    """
-    mine = count(start + (consumer - start) % consumers, consumers)
-    return next(number // lanes for number in mine if number % lanes == lane)
-
-
-def front(order: Indices, first: int, step: int) -> int:
-    """The raw index behind all that a lane's earlier positions ..., `first` - 2 `step`, `first` - `step` used.
-
-    A reader that starts at position `first` has everything it needs from there on ahead of it, and before it only
-    what jitter left behind: fewer than a window of samples.
-    """
-    used = order[first % step : first : step]
-    return int(used.max()) + 1 if len(used) else 0
-
-
-def augmentation_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
-    """The random numbers for sample `number` of an epoch: the same whoever decodes it."""
-    return np.random.default_rng([_AUGMENT, seed, epoch, number])
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.plan", description="What the plan of an epoch costs, without any data."
+    )
+    numbers = [
+        ("--samples", None, "samples of the split"),
+        ("--ranks", None, "training processes"),
+        ("--workers", 4, "loader processes a rank"),
+        ("--samples-per-shard", 128, "samples of a shard"),
+        ("--bytes-per-sample", 1_200_000, "mean bytes of a sample in its tar"),
+        ("--global-batch", 0, "clips a step on all ranks together (default: 8 a rank)"),
+        ("--window", 256, "data.window"),
+        ("--lanes", 0, "data.lanes (default: ranks x workers)"),
+        ("--seed", 0, "run.seed"),
+    ]
+    for option, default, text in numbers:
+        shown = f"{text} (default: {default})" if default and "default" not in text else text
+        parser.add_argument(option, type=int, required=default is None, default=default, help=shown)
+    args = parser.parse_args(argv)
+    for option, _, _ in numbers:
+        least = 0 if option in ("--global-batch", "--lanes", "--seed") else 1
+        if getattr(args, option[2:].replace("-", "_")) < least:
+            raise UserError(f"{option}: must be at least {least}")
+    batch = args.global_batch or 8 * args.ranks
+    if batch % args.ranks:
+        raise UserError(f"--global-batch: {batch} clips cannot be shared equally by {args.ranks} ranks")
+    if batch > args.samples:
+        raise UserError(f"--global-batch: {batch} is more than the {args.samples} samples")
+    order = Order(args.seed, args.lanes or args.ranks * args.workers, args.window)
+    scale = Scale(
+        args.samples, args.samples_per_shard, args.bytes_per_sample, args.ranks, args.workers, batch, order
+    )
+    print("\n".join(table(scale)))
+    return 0
 
 
 if __name__ == "__main__":
-    from pipeline.scale import main
-
     raise SystemExit(main())

@@ -18,20 +18,20 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pipeline import trained
-from pipeline.clips import EvalCutter, eval_cutter
-from pipeline.distributed import joined
-from pipeline.inference import Inference
-from pipeline.samples import Sample
-from pipeline.scores import top_classes
-from pipeline.stream import empty_clips
-from pipeline.trained import Trained
-from sharding import sample as encoding
-from sharding.annotations import Video
-from sharding.decode import Unusable
+from pipeline.data.clips import EvalCutter, eval_cutter
+from pipeline.data.samples import Sample
+from pipeline.data.stream import empty_clips
+from pipeline.evaluation import trained
+from pipeline.evaluation.scores import top_classes
+from pipeline.evaluation.trained import Trained
+from pipeline.ranks.distributed import joined
+from pipeline.training.inference import Inference
+from sharding.building import sample as encoding
+from sharding.building.settings import Settings
 from sharding.errors import UserError, one_line_errors
-from sharding.settings import Settings
-from sharding.shard import SampleRow
+from sharding.format.shard import SampleRow
+from sharding.sources.annotations import Video
+from sharding.sources.decode import Unusable
 
 Show = Callable[[str, list[dict[str, Any]]], str]
 VIEWS_AT_A_TIME = 16

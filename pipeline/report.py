@@ -6,11 +6,12 @@ python -m pipeline.report s3://bucket/runs/50-f8x2 s3://bucket/runs/50-f16x2
 import argparse
 from collections.abc import Sequence
 
-from pipeline import curve, record, report_answers, report_curves, report_scores
-from pipeline.record import Record
-from sharding import storage, units
-from sharding.document import document
+from pipeline.reporting import answers, curve, curves, record, scores
+from pipeline.reporting.record import Record
+from sharding import storage
 from sharding.errors import one_line_errors
+from sharding.pages import units
+from sharding.pages.document import document
 
 STYLE = (
     curve.STYLE
@@ -33,12 +34,12 @@ svg.matrix rect { fill: none; stroke: var(--axis); }
 
 def render(runs: Sequence[Record]) -> str:
     """The page of these runs."""
-    answers = [report_answers.section(run, found, i) for i, run in enumerate(runs) for found in run.answers()]
+    answers = [answers.section(run, found, i) for i, run in enumerate(runs) for found in run.answers()]
     body = [
-        report_scores.runs_table(runs),
-        report_scores.evaluations_table(runs),
-        report_scores.orders_table(runs),
-        report_curves.section(runs),
+        scores.runs_table(runs),
+        scores.evaluations_table(runs),
+        scores.orders_table(runs),
+        curves.section(runs),
         *answers,
     ]
     return document(", ".join(run.name for run in runs), body, STYLE)
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = render(runs).encode()
     storage.write_bytes(out, page)
     for run in runs:
-        print(f"{run.name}: {report_scores.state(run)}")
+        print(f"{run.name}: {scores.state(run)}")
     print(f"{out}: {units.size(len(page))}, open it in a browser")
     return 0
 

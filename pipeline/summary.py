@@ -7,8 +7,8 @@ import argparse
 from collections.abc import Sequence
 from statistics import median
 
-from pipeline import record
-from pipeline.record import Record
+from pipeline.reporting import record
+from pipeline.reporting.record import Record
 from sharding.errors import UserError, one_line_errors
 
 

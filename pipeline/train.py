@@ -14,31 +14,34 @@ from itertools import islice
 
 import torch
 
-from pipeline import audit, corrupt, position
 from pipeline import config as configuration
-from pipeline.batch import Batch
-from pipeline.cache import shards_of
-from pipeline.checkpoint import Checkpoints, Due, State, load
-from pipeline.clips import train_cutter
 from pipeline.config import Config
-from pipeline.distributed import World, joined
-from pipeline.initialise import initialise
-from pipeline.learner import Learner, build_model
-from pipeline.loader import batches
-from pipeline.meter import Meter
-from pipeline.plan import readers_per_lane
-from pipeline.position import Position
-from pipeline.predictions import predict
-from pipeline.preemption import STATUS, Preempted, Preemption
-from pipeline.prefetch import on_device
-from pipeline.run_folder import RunFolder
-from pipeline.statistics import recompute
-from pipeline.stream import ClipStream, Passes
-from pipeline.utilisation import share_of_a_clip
-from pipeline.watchdog import Watchdog
-from sharding import manifest, storage
+from pipeline.data import corrupt
+from pipeline.data.batch import Batch
+from pipeline.data.cache import shards_of
+from pipeline.data.clips import train_cutter
+from pipeline.data.loader import batches
+from pipeline.data.prefetch import on_device
+from pipeline.data.stream import ClipStream, Passes
+from pipeline.evaluation.predictions import predict
+from pipeline.order import position
+from pipeline.order.plan import readers_per_lane
+from pipeline.order.position import Position
+from pipeline.ranks.distributed import World, joined
+from pipeline.ranks.preemption import STATUS, Preempted, Preemption
+from pipeline.ranks.watchdog import Watchdog
+from pipeline.run import audit_log
+from pipeline.run.checkpoint import Checkpoints, Due, State, load
+from pipeline.run.run_folder import RunFolder
+from pipeline.training.initialise import initialise
+from pipeline.training.learner import Learner, build_model
+from pipeline.training.meter import Meter
+from pipeline.training.statistics import recompute
+from pipeline.training.utilisation import share_of_a_clip
+from sharding import storage
 from sharding.errors import one_line_errors
-from sharding.manifest import Manifest
+from sharding.format import manifest
+from sharding.format.manifest import Manifest
 
 
 def train(config: Config, world: World) -> None:
@@ -130,9 +133,9 @@ def _ready(
         tally, to_evaluate = corrupt.Tally(allowed, **saved.get("tally", {})), saved.get("to_evaluate", False)
     if world.main:
         _announce(config, at, world)
-        audit.clear(run.folder, at.done)
+        audit_log.clear(run.folder, at.done)
         if run.audit:
-            audit.begin(run.folder, audit.Start(at, world.ranks, train_set.root))
+            audit_log.begin(run.folder, audit_log.Start(at, world.ranks, train_set.root))
     world.wait()
     return learner, at, tally, to_evaluate
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sharding.errors import one_line_errors
 
 if TYPE_CHECKING:
-    from sharding.settings import Settings
+    from sharding.building.settings import Settings
 
 _SPLITS = ("train", "validation", "test")
 
@@ -36,8 +36,8 @@ def _interrupt(*_: object) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from sharding import budget, tasks
-    from sharding.build import Request, build
+    from sharding.building import budget, tasks
+    from sharding.building.build import Request, build
 
     max_failures = budget.parse(args.max_failures)
     request = Request(
@@ -65,8 +65,8 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _estimate(args: argparse.Namespace) -> int:
-    from sharding.build import Request
-    from sharding.estimate import estimate
+    from sharding.building.build import Request
+    from sharding.building.estimate import estimate
 
     request = Request(
         dataset=args.dataset,
@@ -82,7 +82,7 @@ def _estimate(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> "Settings":
-    from sharding.settings import Settings
+    from sharding.building.settings import Settings
 
     return Settings(
         short_side=args.short_side,
@@ -97,7 +97,9 @@ def _settings(args: argparse.Namespace) -> "Settings":
 
 
 def _finalize(args: argparse.Namespace) -> int:
-    from sharding import budget, manifest, storage
+    from sharding import storage
+    from sharding.building import budget
+    from sharding.format import manifest
 
     max_failures = budget.parse(args.max_failures)
     splits = args.split or _present(args.url)
@@ -110,7 +112,7 @@ def _finalize(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     from sharding import storage
-    from sharding.verify import verify
+    from sharding.building.verify import verify
 
     urls = [storage.join(args.url, split) for split in args.split or _present(args.url)]
     reports = [verify(url, args.workers) for url in urls]
@@ -123,8 +125,10 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from sharding import manifest, page, storage, units
-    from sharding.inspect import look
+    from sharding import storage
+    from sharding.format import manifest
+    from sharding.pages import page, units
+    from sharding.pages.inspect import look
 
     is_split = args.url.endswith(".json") or storage.exists(storage.join(args.url, manifest.NAME))
     urls = [args.url]
@@ -143,7 +147,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from sharding import demo
+    from sharding.demo import demo
 
     demo.make(args.folder, seed=args.seed)
     return 0

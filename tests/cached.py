@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pipeline.cache import CachedShards, ShardCache
-from pipeline.lanes import StoredShards
-from sharding import manifest
-from sharding.manifest import Manifest
+from pipeline.data.cache import CachedShards, ShardCache
+from pipeline.data.lanes import StoredShards
+from sharding.format import manifest
+from sharding.format.manifest import Manifest
 
 LARGE = 10**9
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.samples import Sample, Span, checked
-from sharding import manifest, mjpeg, storage
-from sharding.manifest import Manifest
-from sharding.shard import Recipe, Writer, load_sidecar, save_sidecar, sidecar_name, tar_name
+from pipeline.data.samples import Sample, Span, checked
+from sharding import storage
+from sharding.format import manifest, mjpeg
+from sharding.format.manifest import Manifest
+from sharding.format.shard import Recipe, Writer, load_sidecar, save_sidecar, sidecar_name, tar_name
 
 CLASSES = [
     "Pulling [something] from left to right",
@@ -73,7 +74,7 @@ def make(
 
 
 def samples(split: Manifest, shard: int) -> list[Sample]:
-    """The samples of a shard, in order. Raises `pipeline.samples.DamagedError`."""
+    """The samples of a shard, in order. Raises `pipeline.data.samples.DamagedError`."""
     url = split.shard_url(shard)
     tar = storage.read_bytes(url)
     rows = load_sidecar(split.sidecar_url(shard)).samples

@@ -18,8 +18,8 @@ from statistics import median
 
 import numpy as np
 
-from pipeline import plan
-from sharding.manifest import Manifest
+from pipeline.order import plan
+from sharding.format.manifest import Manifest
 from tests import shards
 from tests.faults import Decide, Fault, Request, fault_proxy
 from tests.processes import ROOT, alive, descendants, environment, kill_tree

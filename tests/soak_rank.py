@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config as configuration
-from pipeline import plan
-from pipeline.clips import train_cutter
-from pipeline.loader import batches
-from pipeline.stream import ClipStream, Passes
-from sharding import manifest
+from pipeline.data.clips import train_cutter
+from pipeline.data.loader import batches
+from pipeline.data.stream import ClipStream, Passes
+from pipeline.order import plan
+from sharding.format import manifest
 
 READINGS = 50  # of memory and descriptors, over the whole run
 RED_TOLERANCE = 3.0

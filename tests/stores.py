@@ -23,7 +23,9 @@ from azure.storage.blob import BlobServiceClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sharding import store_azure, store_gcs, store_s3
+from sharding.storage import azure as azure_store
+from sharding.storage import gcs as gcs_store
+from sharding.storage import s3 as s3_store
 from tests.conftest import need
 
 BUCKET = "tests"
@@ -170,7 +172,7 @@ def azure(azure_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
 @contextlib.contextmanager
 def fresh_clients() -> Iterator[None]:
     """Within the block, clients are made anew from the environment and the time-outs as they are now."""
-    stores = (store_s3, store_gcs, store_azure)
+    stores = (s3_store, gcs_store, azure_store)
     for store in stores:
         store.forget_clients()
     try:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from launch import cli, slurm
-from pipeline import audit, journal
-from sharding import demo
-from sharding.build import Request, build
-from sharding.settings import Settings
+from pipeline.run import audit_log, journal
+from sharding.building.build import Request, build
+from sharding.building.settings import Settings
+from sharding.demo import demo
 from tests import shards
 from tests.cluster.slurm import Cluster, two_nodes, usable
 from tests.conftest import need
@@ -71,7 +71,7 @@ def test_training_goes_on_after_its_time_limit_a_signal_and_the_loss_of_a_node(
     assert output.count("returning job") == 2
     assert output.count(f"resuming {run} after ") == 3
     assert reported_steps(run) == EPOCHS * STEPS
-    used = audit.keys_by_step(str(run))
+    used = audit_log.keys_by_step(str(run))
     assert list(used) == list(range(1, EPOCHS * STEPS + 1))
     for epoch in range(EPOCHS):
         keys = [key for step in range(epoch * STEPS, (epoch + 1) * STEPS) for key in used[step + 1]]

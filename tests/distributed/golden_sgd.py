@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import Optim
-from pipeline.optim import sgd
+from pipeline.training.optim import sgd
 from tests.unit.blvnet.golden import CASES, SGD, golden_model, sgd_losses
 
 

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from pipeline import train
-from pipeline.learner import Learner
+from pipeline.training.learner import Learner
 
 _step = Learner.step
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import audit, checkpoint, journal
-from pipeline.proof import prove
+from pipeline.run import audit_log, checkpoint, journal
+from pipeline.run.proof import prove
 from sharding import storage
 from sharding.cli import main as blvnet_shard
 from tests.processes import run, torchrun
@@ -43,7 +43,7 @@ def test_build_train_resume_and_evaluate_in_a_bucket(s3: str, tmp_path: Path) ->
     assert checkpoint.load(f"{s3}/run")["position"]["done"] == 4
     steps = [line["step"] for line in journal.read(f"{s3}/run/metrics.jsonl") if line["kind"] == "train"]
     assert steps == [1, 2, 3, 4]
-    assert [len(set(keys)) for keys in audit.keys_by_step(f"{s3}/run").values()] == [4, 4, 4, 4]
+    assert [len(set(keys)) for keys in audit_log.keys_by_step(f"{s3}/run").values()] == [4, 4, 4, 4]
     proof = prove(f"{s3}/run")
     assert (proof.findings, proof.samples, proof.restarts, proof.evaluations) == ([], 16, [2], 2)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline import checkpoint, journal, proof
-from pipeline.preemption import STATUS
+from pipeline.ranks.preemption import STATUS
+from pipeline.run import checkpoint, journal, proof
 from tests import shards
 from tests.distributed.test_agent import cmdline, with_agent
 from tests.distributed.test_training import losses, training, weights

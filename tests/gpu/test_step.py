@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from pipeline import config
-from pipeline.batch import Batch
 from pipeline.config import Config
-from pipeline.distributed import World
-from pipeline.learner import Learner, build_model
-from pipeline.prefetch import on_device
-from pipeline.stream import empty_clips
+from pipeline.data.batch import Batch
+from pipeline.data.prefetch import on_device
+from pipeline.data.stream import empty_clips
+from pipeline.ranks.distributed import World
+from pipeline.training.learner import Learner, build_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 DEVICE = torch.device("cuda", 0)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from blvnet import BLVNetTAM
-from pipeline import checkpoint, evaluate, export, journal, summary, train
+from pipeline import evaluate, export, summary, train
 from pipeline.config import Init
-from pipeline.initialise import initialise
+from pipeline.run import checkpoint, journal
+from pipeline.training.initialise import initialise
 from tests import shards
 
 SMALL = ["data.size=32", "data.short_side=32", "model.num_frames=2", "optim.global_batch=4", "optim.epochs=1"]

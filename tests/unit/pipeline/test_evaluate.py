@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from pipeline import config, evaluate
-from pipeline.outputs import leaderboard
-from pipeline.predictions import Predictions
-from sharding import build, storage
-from sharding.build import Request
-from sharding.settings import Settings
+from pipeline.evaluation.outputs import leaderboard
+from pipeline.evaluation.predictions import Predictions
+from sharding import storage
+from sharding.building import build
+from sharding.building.build import Request
+from sharding.building.settings import Settings
 from tests import networks
 from tests.unit.sharding import videos
 

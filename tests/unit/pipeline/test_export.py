@@ -12,8 +12,9 @@ from torch import nn
 
 from blvnet import BLVNetTAM, weights
 from blvnet.tam import TemporalAggregation
-from pipeline import export, portable
-from pipeline.normalise import Normaliser
+from pipeline import export
+from pipeline.exporting import portable
+from pipeline.training.normalise import Normaliser
 from sharding import storage
 from tests import shards
 

@@ -10,9 +10,10 @@ import torch
 
 from blvnet import create_model, weights
 from pipeline import config, evaluate, predict
-from sharding import build, mjpeg
-from sharding.build import Request
-from sharding.settings import Settings
+from sharding.building import build
+from sharding.building.build import Request
+from sharding.building.settings import Settings
+from sharding.format import mjpeg
 from tests import networks
 from tests.unit.sharding import videos
 

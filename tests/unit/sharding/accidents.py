@@ -4,11 +4,11 @@ import os
 import signal
 from pathlib import Path
 
-from sharding import job, sample, spool
-from sharding.annotations import Video
-from sharding.pool import Report
-from sharding.settings import Settings
-from sharding.shard import Sidecar
+from sharding.building import job, sample, spool
+from sharding.building.pool import Report
+from sharding.building.settings import Settings
+from sharding.format.shard import Sidecar
+from sharding.sources.annotations import Video
 
 
 def build_on_a_full_disk(task: job.Job, report: Report) -> Sidecar:

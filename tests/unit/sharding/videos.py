@@ -11,9 +11,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from sharding import mjpeg
-from sharding.decode import read
-from sharding.resize import Resizer
+from sharding.format import mjpeg
+from sharding.sources.decode import read
+from sharding.sources.resize import Resizer
 
 CLASSES = [
     "Pushing something from left to right",

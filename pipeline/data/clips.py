@@ -1,0 +1,141 @@
+"""How one sample becomes one clip: choose frames, decode only those, crop, resize, flip."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.config import Config, Views
+from pipeline.data import sampling
+from pipeline.data.samples import DamagedError, Sample
+from pipeline.data.transforms import (
+    Box,
+    EvalTransform,
+    TrainTransform,
+    mirror_bgr,
+    mirror_labels,
+    resize_into,
+)
+from pipeline.evaluation.time_order import FrameOrder, reordered
+from sharding.errors import UserError
+from sharding.format import mjpeg
+
+FrameRule = Callable[[int, int, np.random.Generator], NDArray[np.int64]]
+_FRAME_RULES: dict[str, FrameRule] = {
+    "segment": sampling.segment_indices,
+    "reference": sampling.reference_indices,
+}
+
+
+class FrameDecoder:
+    """Decodes chosen frames of samples into one buffer that is used again and again.
+
+    Fresh memory for every clip would cost a tenth of its decoding (`benchmarks/loader.py`).
+    """
+
+    def __init__(self) -> None:
+        self._buffer = np.empty(0, np.uint8)
+
+    def __call__(
+        self, sample: Sample, indices: NDArray[np.int64], box: Box | None = None, bgr: bool = False
+    ) -> Tensor:
+        """`box` of frames `indices`, uint8 (frames, 3, h, w) with channels-last pixels, valid until the next call.
+
+        By default it is all of them; they are RGB, or BGR. Raises `DamagedError`.
+        """
+        width, height = sample.meta["width"], sample.meta["height"]
+        x, y, w, h = box = box or (0, 0, width, height)
+        region = mjpeg.region_of(box, width, height)
+        shape = (len(indices), region.height, region.width, 3)
+        if self._buffer.size < prod(shape):
+            self._buffer = np.empty(prod(shape), np.uint8)
+        frames = self._buffer[: prod(shape)].reshape(shape)
+        try:
+            mjpeg.decode(sample.blob, sample.meta["offsets"], indices.tolist(), frames, bgr, region)
+        except ValueError as error:
+            raise DamagedError(f"{sample.url}: sample {sample.row.key} cannot be decoded: {error}") from None
+        inside = frames[:, y - region.y : y - region.y + h, x - region.x : x - region.x + w]
+        return torch.from_numpy(inside).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class TrainCutter:
+    """Random frames, crop and flip; see `pipeline.data.stream.Cutter`."""
+
+    num_frames: int
+    size: int
+    frame_rule: FrameRule
+    transform: TrainTransform
+    decode: FrameDecoder
+
+    def shape(self, sample: Sample) -> tuple[int, ...]:
+        """(frames, 3, size, size), whatever the sample."""
+        return self.num_frames, 3, self.size, self.size
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+        """Fill `out` with a random clip of `sample`; returns the label that goes with its flip."""
+        indices = self.frame_rule(sample.row.frames, self.num_frames, rng)
+        box, flip, label = self.transform.choose(
+            sample.meta["width"], sample.meta["height"], _label(sample), rng
+        )
+        # A clip that will be flipped is decoded as BGR: see `mirror_bgr`.
+        resize_into(self.decode(sample, indices, box, bgr=flip), out)
+        if flip:
+            mirror_bgr(out)
+        return label
+
+
+@dataclass(frozen=True)
+class EvalCutter:
+    """The views of the test protocol, with the frames of each clip in `order`: one decoding, nothing random."""
+
+    num_frames: int
+    views: Views
+    transform: EvalTransform
+    decode: FrameDecoder
+    order: FrameOrder
+
+    def shape(self, sample: Sample) -> tuple[int, ...]:
+        """(views, frames, 3, height, width); of whole frames, the size follows from the sample's."""
+        width, height = self.transform.view_size(sample.meta["width"], sample.meta["height"])
+        return self.views.clips * self.views.crops, self.num_frames, 3, height, width
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+        """Fill `out` with the views of `sample`; returns its label, None in a test split."""
+        clips = reordered(self._clips(sample.row.frames), self.order, sample.row.key)
+        needed, places = np.unique(clips, return_inverse=True)
+        self.transform(self.decode(sample, needed), places.reshape(clips.shape), out)
+        return sample.row.label
+
+    def _clips(self, video_frames: int) -> NDArray[np.int64]:
+        if self.views.sampling == "dense":
+            stride = self.views.dense_stride
+            return sampling.dense_indices(video_frames, self.num_frames, stride, self.views.clips)
+        return sampling.uniform_indices(video_frames, self.num_frames, self.views.clips)
+
+
+def train_cutter(config: Config, classes: list[str]) -> TrainCutter:
+    """The training clips that `config` asks for; `classes` decide what a flip does to a label."""
+    data = config.data
+    transform = TrainTransform(data.size, data.scales, data.flip, mirror_labels(classes))
+    return TrainCutter(
+        config.model.num_frames, data.size, _FRAME_RULES[data.sampling], transform, FrameDecoder()
+    )
+
+
+def eval_cutter(config: Config, order: FrameOrder = "forward") -> EvalCutter:
+    """The views that `config` asks for, with the frames of each clip in `order`."""
+    data, views = config.data, config.views
+    size = data.size if views.size is None else views.size
+    transform = EvalTransform(None if size == "full" else size, data.short_side, views.crops)
+    return EvalCutter(config.model.num_frames, views, transform, FrameDecoder(), order)
+
+
+def _label(sample: Sample) -> int:
+    if sample.row.label is None:
+        raise UserError(f"sample {sample.row.key} has no label; train on a labelled split")
+    return sample.row.label

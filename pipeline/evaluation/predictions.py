@@ -1,0 +1,103 @@
+"""What a model says of every video of a split, the same for any number of ranks and any batch size."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from pipeline.config import Config
+from pipeline.data.cache import shards_of
+from pipeline.data.clips import EvalCutter, eval_cutter
+from pipeline.data.loader import batches
+from pipeline.data.stream import ClipStream, Passes
+from pipeline.evaluation.time_order import FrameOrder
+from pipeline.order import plan
+from pipeline.ranks.distributed import World
+from pipeline.training.inference import Inference
+from sharding.format.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of videos, in order of their `keys`.
+
+    `labels`: int64 (videos,), -1 where unknown; `logits`: float32 (videos, classes), the mean over a video's views.
+    """
+
+    keys: list[str]
+    labels: Tensor
+    logits: Tensor
+
+
+def predict(
+    model: nn.Module,
+    split: Manifest,
+    config: Config,
+    world: World,
+    batch: int,
+    order: FrameOrder = "forward",
+    between: Callable[[], None] = lambda: None,
+) -> Predictions | None:
+    """The logits of every video of `split`, each exactly once; on the main process only, None on the others.
+
+    `batch`: views at a time on each rank; `order`: that of each clip's frames; `between` is called
+    before each batch, and what it raises, alike on every rank, ends the evaluation. Every rank must call it, with the
+    same weights and batch-norm statistics.
+    """
+    numbers, part = _predict_part(model, split, eval_cutter(config, order), config, world, batch, between)
+    gathered = world.gather((numbers, part))
+    if not world.main:
+        return None
+    if sorted(number for numbers, _ in gathered for number in numbers) != list(range(split.samples)):
+        raise RuntimeError(f"{split.root}: the predictions do not cover its {split.samples} videos once")
+    parts = [part for _, part in gathered]
+    keys = [key for part in parts for key in part.keys]
+    by_key = sorted(range(len(keys)), key=keys.__getitem__)
+    labels, logits = torch.cat([part.labels for part in parts]), torch.cat([part.logits for part in parts])
+    return Predictions([keys[i] for i in by_key], labels[by_key], logits[by_key])
+
+
+def videos_a_step(config: Config, batch: int) -> int:
+    """How many videos make about `batch` views; those of whole frames, whose sizes differ, come one by one."""
+    if config.views.size == "full":
+        return 1
+    return max(1, batch // (config.views.clips * config.views.crops))
+
+
+def _predict_part(
+    model: nn.Module,
+    split: Manifest,
+    cutter: EvalCutter,
+    config: Config,
+    world: World,
+    batch: int,
+    between: Callable[[], None],
+) -> tuple[list[int], Predictions]:
+    """This rank's predictions, and the videos' numbers in the split's order."""
+    workers = config.data.workers
+    order = plan.Order(seed=0, lanes=world.ranks * max(workers, 1), window=1)
+    passes = Passes(videos_a_step(config, batch) * world.ranks, drop_last=False)
+    shards = shards_of(config.data, split)
+    stream = ClipStream(split, cutter, order, passes, world.rank, world.ranks, shards)
+    infer = Inference(model, config.run.precision, world.device, batch)
+    numbers: list[int] = []
+    keys: list[str] = []
+    labels = [torch.empty(0, dtype=torch.int64)]
+    logits = [torch.empty(0, len(split.classes))]
+    shown = world.main and sys.stderr.isatty()
+    steps = tqdm(
+        total=passes.steps(split.samples), desc="evaluating", unit="step", leave=False, disable=not shown
+    )
+    for part in batches(stream, workers, pin=world.device.type == "cuda"):
+        between()
+        steps.update()
+        if part.numbers:  # else there are more ranks than videos in the last batch
+            numbers += part.numbers
+            keys += part.keys
+            labels.append(part.labels)
+            logits.append(infer(part.clips))
+    steps.close()
+    return numbers, Predictions(keys, torch.cat(labels), torch.cat(logits))

@@ -1,0 +1,99 @@
+"""The order of a clip's frames: forwards as filmed, backwards, or mixed; and what that does to predictions."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pipeline.evaluation.confusion import Floats, Ints
+
+FrameOrder = Literal["forward", "reverse", "shuffle"]
+
+# Phrases of class names that change places when a film runs backwards.
+_EXCHANGED = (
+    ("left", "right"),
+    ("up", "down"),
+    ("upwards", "downwards"),
+    ("closer to", "away from"),
+    ("towards", "away from"),
+    ("approaching something with", "moving away from something with"),
+    ("opening", "closing"),
+    ("folding", "unfolding"),
+    ("covering something with something", "uncovering something"),
+    ("putting something into", "taking something out of"),
+    ("burying something in", "digging something out of"),
+    ("putting something behind something", "removing something, revealing something behind"),
+    (
+        "putting something similar to other things that are already on the table",
+        "taking one of many similar things on the table",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class OrderEffect:
+    """What another order of frames does to a split's predictions; accuracies and shares in percent.
+
+    `recognised`: videos of the classes with a mirror in time that are recognised forwards; `flipped`: the share of
+    them that is taken for the mirror in this order, None where there are none.
+    """
+
+    order: FrameOrder
+    top1_forward: float
+    top1: float
+    drop: float
+    mirrored_classes: int
+    recognised: int
+    flipped: float | None
+
+
+def reordered(clips: Ints, order: FrameOrder, key: str) -> Ints:
+    """The frame numbers of `clips`, int64 (clips, frames), with those of each clip in `order`.
+
+    Mixing follows from the video's `key`: it is the same in every run, whoever does it.
+    """
+    if order == "reverse":
+        return np.ascontiguousarray(clips[:, ::-1])
+    if order == "shuffle":
+        return np.random.default_rng(list(key.encode())).permuted(clips, axis=1)
+    return clips
+
+
+def time_mirrors(classes: list[str]) -> Ints:
+    """The class that each class becomes when a film runs backwards, int64 (classes,); -1 where the set has none."""
+    plain = [re.sub(r"[\[\]]", "", name).lower() for name in classes]
+    index = {name: i for i, name in enumerate(plain)}
+    mirrors = np.full(len(classes), -1, np.int64)
+    for there, back in _EXCHANGED:
+        for i, name in enumerate(plain):
+            other = index.get(_exchange(name, there, back), i)
+            if other != i and mirrors[i] == mirrors[other] == -1:
+                mirrors[i], mirrors[other] = other, i
+    return mirrors
+
+
+def effect(
+    order: FrameOrder, classes: list[str], labels: Ints, forward: Floats, other: Floats
+) -> OrderEffect:
+    """Compare a labelled split's logits in `order`, float32 (videos, classes), with those forwards."""
+    before, after = forward.argmax(1), other.argmax(1)
+    mirrors = time_mirrors(classes)
+    top1_forward, top1 = (100 * float((answers == labels).mean()) for answers in (before, after))
+    recognised = (mirrors[labels] >= 0) & (before == labels)
+    flipped = after[recognised] == mirrors[labels[recognised]]
+    return OrderEffect(
+        order=order,
+        top1_forward=top1_forward,
+        top1=top1,
+        drop=top1_forward - top1,
+        mirrored_classes=int((mirrors >= 0).sum()),
+        recognised=int(recognised.sum()),
+        flipped=100 * float(flipped.mean()) if len(flipped) else None,
+    )
+
+
+def _exchange(name: str, there: str, back: str) -> str:
+    """`name` with the two phrases in each other's place, where they are whole words."""
+    swap = {there: back, back: there}
+    return re.sub(rf"\b({re.escape(there)}|{re.escape(back)})\b", lambda found: swap[found[0]], name)

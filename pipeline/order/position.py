@@ -1,0 +1,116 @@
+"""Where a run is in the order of samples: what a checkpoint keeps of the plan, and what must not change."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.order import plan
+from sharding.errors import UserError
+from sharding.format.manifest import Manifest
+from sharding.format.shard import load_sidecar
+
+
+@dataclass(frozen=True)
+class Position:
+    """After `done` steps of a run whose order of samples follows from the other fields."""
+
+    manifest: str
+    "SHA-256 of the training split's manifest."
+    seed: int
+    lanes: int
+    window: int
+    global_batch: int
+    steps_in_epoch: int
+    done: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next step."""
+        return self.done // self.steps_in_epoch
+
+    @property
+    def step(self) -> int:
+        """The next step's number in its epoch."""
+        return self.done % self.steps_in_epoch
+
+    @property
+    def order(self) -> plan.Order:
+        """The order of samples."""
+        return plan.Order(self.seed, self.lanes, self.window)
+
+    def evaluates(self, every: int, epochs: int) -> bool:
+        """Whether the epoch that has just ended is evaluated: each `every`-th is, and the last of `epochs`."""
+        return self.epoch % every == 0 or self.epoch == epochs
+
+    def after(self, steps: int) -> "Position":
+        """The position after `steps` steps of the run."""
+        return replace(self, done=steps)
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint, epoch and step included for readers."""
+        return {**asdict(self), "epoch": self.epoch, "step": self.step}
+
+
+def first(config: Config, train_set: Manifest, ranks: int) -> Position:
+    """The start of a run; `UserError` where the batch fits neither the ranks nor the split."""
+    batch = config.optim.global_batch
+    if batch % ranks:
+        raise UserError(f"optim.global_batch: {batch} clips cannot be shared equally by {ranks} ranks")
+    steps = plan.steps_in_epoch(train_set.samples, batch)
+    if not steps:
+        raise UserError(
+            f"optim.global_batch: {batch} is more than the {train_set.samples} samples of {train_set.root}"
+        )
+    lanes = config.data.lanes or ranks * max(config.data.workers, 1)
+    return Position(train_set.sha256, config.run.seed, lanes, config.data.window, batch, steps)
+
+
+def check_model(saved: dict[str, Any], config: Config, source: str) -> None:
+    """`UserError` where the network is not the one whose configuration the checkpoint in `source` kept."""
+    wanted = config.model.model_dump(mode="json")
+    for name, value in saved["model"].items():
+        if wanted[name] != value:
+            raise UserError(
+                f"{source}: model.{name} was {value} when this was trained, and cannot be {wanted[name]}"
+            )
+
+
+def check_splits(train_set: Manifest, validation_set: Manifest) -> None:
+    """`UserError` where the two do not belong together, or one has no labels."""
+    if train_set.classes != validation_set.classes:
+        raise UserError(f"{validation_set.root}: its classes are not those of {train_set.root}")
+    for split in (train_set, validation_set):
+        if not is_labelled(split):
+            raise UserError(
+                f"{split.root}: its samples have no labels; train and validate on labelled splits"
+            )
+
+
+def is_labelled(split: Manifest) -> bool:
+    """Whether the first sample has a label."""
+    first = next(i for i, shard in enumerate(split.shards) if shard.samples)
+    return load_sidecar(split.sidecar_url(first)).samples[0].label is not None
+
+
+def resumed(state: dict[str, Any], fresh: Position, folder: str, lanes_given: bool) -> Position:
+    """The position kept in checkpoint `state`; `UserError` where the run would go on in another order.
+
+    Lanes that the configuration does not give come from the checkpoint: by default they follow from the number of
+    ranks, which may change from start to start.
+    """
+    kept = Position(**{field.name: state[field.name] for field in fields(Position)})
+    checked = [
+        ("manifest", "the shards under data.root"),
+        ("seed", "run.seed"),
+        ("window", "data.window"),
+        ("global_batch", "optim.global_batch"),
+    ]
+    if lanes_given:
+        checked.append(("lanes", "data.lanes"))
+    for name, setting in checked:
+        if getattr(kept, name) != getattr(fresh, name):
+            raise UserError(
+                f"{folder}: {setting} changed since this run began (from {getattr(kept, name)} to "
+                f"{getattr(fresh, name)}); use another run.folder to start anew"
+            )
+    return kept

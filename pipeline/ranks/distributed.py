@@ -1,0 +1,132 @@
+"""The process group: who this process is, and the few exchanges that training needs."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sharding.errors import UserError
+
+_AFTER_MAIN_S = 10.0  # a busy machine takes seconds to end the main process and then this one
+
+MARGIN_S = 30.0
+"""By which a collective operation's time limit is later than that of `pipeline.ranks.watchdog`, which tells more."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: `rank` of `ranks`, and the device that it computes on."""
+
+    rank: int
+    ranks: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def mean(self, value: Tensor) -> Tensor:
+        """`value` averaged over all ranks; every rank must call it."""
+        if self.ranks > 1:
+            dist.all_reduce(value)
+            value /= self.ranks
+        return value
+
+    def largest(self, value: Tensor) -> Tensor:
+        """The largest over all ranks of each element of `value`; every rank must call it."""
+        if self.ranks > 1:
+            dist.all_reduce(value, dist.ReduceOp.MAX)
+        return value
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's picklable `value` in order of rank on the main process, [] on the others."""
+        if self.ranks == 1:
+            return [value]
+        values: list[T | None] | None = [None] * self.ranks if self.main else None
+        dist.gather_object(value, values)
+        return values if self.main else []  # type: ignore[return-value]
+
+    def share(self, value: T) -> T:
+        """The main process's picklable `value`, on every rank."""
+        values = [value]
+        if self.ranks > 1:
+            dist.broadcast_object_list(values)
+        return values[0]
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.ranks > 1:
+            dist.barrier()
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every rank the main process's buffers (batch-norm statistics)."""
+        if self.ranks > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+
+class Vote:
+    """Whether any rank has said yes. The answer is that of the call before: it is exchanged while a step runs.
+
+    The flag is on the CPU, and so goes through gloo: the device is not waited for.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._alone = world.ranks == 1
+        self._flag = torch.zeros(1, dtype=torch.int32)
+        self._work: dist.Work | None = None
+
+    def cast(self, yes: bool) -> bool:
+        """Say `yes` or no; every rank must call it equally often, and gets the same answer."""
+        if self._alone:
+            return yes
+        self.close()
+        answer = bool(self._flag)
+        self._flag = torch.tensor([int(yes)], dtype=torch.int32)
+        self._work = dist.all_reduce(self._flag, dist.ReduceOp.MAX, async_op=True)
+        return answer
+
+    def close(self) -> None:
+        """Wait for the exchange that is under way."""
+        if self._work is not None:
+            self._work.wait()
+            self._work = None
+
+
+@contextmanager
+def joined(timeout_s: float) -> Iterator[World]:
+    """Join the group that torchrun describes in the environment; without it, a world of one."""
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            raise UserError(
+                f"process {local_rank} of this machine has no GPU of its own: there are {torch.cuda.device_count()}; "
+                "start fewer, or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
+            )
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield World(0, 1, device)
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s + MARGIN_S))
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), device)
+        # Not after an error: with NCCL it could wait for ranks that are in the middle of an exchange.
+        dist.destroy_process_group()
+    except UserError:
+        if dist.get_rank() > 0:
+            # Most mistakes are met by all processes. The main one says it, and torchrun ends the others meanwhile.
+            time.sleep(_AFTER_MAIN_S)
+        raise

@@ -1,0 +1,128 @@
+"""What the folder of a run says of it, finished or still going on."""
+
+import io
+import json
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from blvnet import zoo
+from blvnet.zoo import Published
+from pipeline import config as configuration
+from pipeline.config import Config
+from pipeline.evaluation.confusion import Floats, Ints
+from pipeline.run import journal
+from pipeline.run.journal import Line
+from sharding import storage
+from sharding.errors import UserError
+from sharding.format import manifest
+from sharding.format.manifest import Manifest
+
+# What `pipeline.evaluate` writes.
+_SCORES = re.compile(r"scores-.+\.json")
+_ORDERS = re.compile(r"order-.+\.json")
+_ANSWERS = re.compile(r"predictions-(.+)\.npz")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The predictions for a labelled split: `keys` and `labels` (videos,), `logits` (videos, classes)."""
+
+    split: str
+    keys: list[str]
+    labels: Ints
+    logits: Floats
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run: its metrics, its evaluations, and its validation split; where that cannot be read, None."""
+
+    url: str
+    name: str
+    config: Config
+    train: list[Line]
+    validation: list[Line]
+    evaluations: list[Line]
+    orders: list[Line]
+    split: Manifest | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch was trained, which is always evaluated."""
+        return bool(self.validation) and self.validation[-1]["epoch"] == self.config.optim.epochs - 1
+
+    @property
+    def published(self) -> Published | None:
+        """The published model of this shape and data set."""
+        return None if self.split is None else published(self.config, self.split)
+
+    def classes(self, count: int) -> list[str]:
+        """The names of the run's `count` classes; their numbers where the shards cannot be read."""
+        return [f"class {i}" for i in range(count)] if self.split is None else self.split.classes
+
+    def manifest(self, split: str) -> Manifest:
+        """The manifest of a split beside the run's own."""
+        return manifest.load(storage.join(self.config.data.root, split))
+
+    def answers(self) -> list[Answers]:
+        """The predictions of the evaluations on labelled splits."""
+        found = []
+        for file in storage.list_names(self.url):
+            if match := _ANSWERS.fullmatch(file):
+                with np.load(io.BytesIO(storage.read_bytes(storage.join(self.url, file)))) as arrays:
+                    keys, labels, logits = (arrays[name] for name in ("keys", "labels", "logits"))
+                if (labels >= 0).all():
+                    found.append(Answers(match[1], [str(key) for key in keys], labels, logits))
+        return found
+
+
+def read(url: str, name: str) -> Record:
+    """The run in the folder `url`, called `name`; `UserError` where there is no run."""
+    config = configuration.load(storage.join(url, "config.yaml"), [])
+    lines = journal.read(storage.join(url, "metrics.jsonl"))
+    files = storage.list_names(url)
+    return Record(
+        url,
+        name,
+        config,
+        [line for line in lines if line["kind"] == "train"],
+        [line for line in lines if line["kind"] == "validation"],
+        [_json(url, file) for file in files if _SCORES.fullmatch(file)],
+        [_json(url, file) for file in files if _ORDERS.fullmatch(file)],
+        _split(config),
+    )
+
+
+def _split(config: Config) -> Manifest | None:
+    """The validation split; its shards may be out of reach by now."""
+    try:
+        return manifest.load(storage.join(config.data.root, config.data.validation))
+    except UserError:
+        return None
+
+
+def _json(url: str, file: str) -> Line:
+    content: Line = json.loads(storage.read_bytes(storage.join(url, file)))
+    return content
+
+
+def published(config: Config, split: Manifest) -> Published | None:
+    """The published model of the configuration's shape on the data set of `split`."""
+    model = config.model
+    if (model.alpha, model.beta, model.blending_frames, len(split.classes)) != (2, 4, 3, zoo.CLASSES):
+        return None
+    wanted = (model.depth, model.num_frames, split.dataset)
+    found = (m for m in zoo.ZOO.values() if (m.depth, m.num_frames, f"sth{m.dataset}") == wanted)
+    return next(found, None)
+
+
+def names(urls: list[str]) -> list[str]:
+    """What to call the runs: the last parts of their URLs, as many as it takes to tell them apart."""
+    parts = [url.rstrip("/").split("/") for url in urls]
+    for count in range(1, max(map(len, parts)) + 1):
+        found = ["/".join(part[-count:]) for part in parts]
+        if len(set(found)) == len(found):
+            return found
+    return urls

@@ -1,0 +1,81 @@
+"""What a run reports: `metrics.jsonl`, TensorBoard and the progress line, all from the same numbers."""
+
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from pipeline.run.journal import Journal, Line
+from sharding import storage
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Reporter:
+    """Everything that the main process reports; the other ranks have none."""
+
+    def __init__(self, folder: str, resumed_step: int, total_steps: int) -> None:
+        self._journal = Journal(storage.join(folder, "metrics.jsonl"), resumed_step)
+        # TensorBoard's event files cannot grow in a bucket; `metrics.jsonl` holds the same numbers there.
+        self._curves = _tensorboard(folder, resumed_step) if "://" not in folder else None
+        self._total = total_steps
+        self._bar = tqdm(
+            total=total_steps,
+            initial=resumed_step,
+            desc="training",
+            unit="step",
+            disable=not sys.stderr.isatty(),
+        )
+
+    def train(self, line: Line) -> None:
+        """A line of training metrics."""
+        left_s = (self._total - line["step"]) * line["step_s"]
+        self._write({"kind": "train", **line, "eta_s": left_s})
+        text = (
+            f"loss {line['loss']:.4f}  top-1 {line['top1']:.1f}  {line['clips_per_s']:.1f} clips/s  "
+            f"data wait {line['data_wait']:.0%}"
+        )
+        if line["nonfinite"]:
+            text += f"  {line['nonfinite']} steps without a finite loss"
+        if self._bar.disable:
+            ends = f"{timedelta(seconds=round(left_s))} left"
+            print(f"step {line['step']}/{self._total}  epoch {line['epoch']}  {text}  {ends}", flush=True)
+        else:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(line["step"] - self._bar.n)
+
+    def validation(self, line: Line) -> None:
+        """A line of validation scores."""
+        self._write({"kind": "validation", **line})
+        tqdm.write(
+            f"epoch {line['epoch']}  validation loss {line['loss']:.4f}  top-1 {line['top1']:.2f}  "
+            f"top-5 {line['top5']:.2f}  ({line['videos']} videos)"
+        )
+        sys.stdout.flush()
+
+    def flush(self) -> None:
+        """`metrics.jsonl` holds back nothing after this."""
+        self._journal.flush()
+
+    def close(self) -> None:
+        """Flush and end every output."""
+        self._journal.flush()
+        self._bar.close()
+        if self._curves is not None:
+            self._curves.close()
+
+    def _write(self, line: Line) -> None:
+        self._journal.write(line)
+        if self._curves is not None:
+            for name, value in line.items():
+                if isinstance(value, float):
+                    tag = f"{line['kind']}/{name}"
+                    self._curves.add_scalar(tag, value, line["step"])
+
+
+def _tensorboard(folder: str, resumed_step: int) -> "SummaryWriter":
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(folder, purge_step=resumed_step + 1)

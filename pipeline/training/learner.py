@@ -1,0 +1,177 @@
+"""The network with its optimiser: one training step, and the state that a checkpoint keeps of both."""
+
+import inspect
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from blvnet import BLVNetTAM
+from pipeline.config import Config, Optim
+from pipeline.ranks.distributed import World
+from pipeline.run.checkpoint import weights_of
+from pipeline.training.buffers import Buffers
+from pipeline.training.ema import Average
+from pipeline.training.normalise import Normaliser
+from pipeline.training.optim import Schedule, set_learning_rate, sgd
+from pipeline.training.precision import Precision
+from sharding.errors import UserError
+
+
+def build_model(config: Config, num_classes: int) -> BLVNetTAM:
+    """The network that the configuration describes, with random weights."""
+    return BLVNetTAM(num_classes=num_classes, **config.model.model_dump())
+
+
+class Learner:
+    """A model on this rank's device, trained together with the other ranks.
+
+    Raises `UserError` for settings that these ranks or this device cannot carry out.
+    """
+
+    def __init__(self, model: BLVNetTAM, config: Config, world: World) -> None:
+        _check(config.optim, world)
+        self.model = model.to(world.device)
+        if config.optim.sync_norm and world.ranks > 1:
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
+        self._buffers = Buffers(self.model)
+        decay = config.optim.ema_decay
+        self._average = Average(self.model, decay) if decay is not None else None
+        self.schedule = Schedule(config.optim)
+        # What is compiled shares its tensors with the model, whose names checkpoints keep.
+        compiled = cast(nn.Module, torch.compile(self.model)) if config.run.compile else self.model
+        static = config.optim.accumulate == 1  # the same gradients are exchanged in every backward pass
+        self._parallel = _data_parallel(compiled, world.device, static) if world.ranks > 1 else compiled
+        self._seed, self._rank, self._ranks = config.run.seed, world.rank, world.ranks
+        self._optim = config.optim
+        self._frozen = _frozen_norms(self.model, config.optim)
+        self._normalise = Normaliser(world.device)
+        self._precision = Precision(config.run.precision, world.device)
+        self._optimizer = sgd(self.model, config.optim, world.device)
+        self._device = world.device
+
+    @property
+    def evaluated(self) -> BLVNetTAM:
+        """The network that is evaluated: the average of the weights where one is kept."""
+        return self._average.model if self._average else self.model
+
+    def step(self, clips: Tensor, labels: Tensor, step: int, lr: float) -> tuple[Tensor, Tensor]:
+        """Train on one batch as step number `step` of the run.
+
+        `clips`: uint8 (batch, frames, 3, size, size); `labels`: int64 (batch,). Returns the mean loss and the number of
+        right answers, both scalars that stay on the device. Weights, momenta, statistics and average stay as they are
+        where the loss or a gradient is not finite on any rank; the loss is then not finite on every one.
+        """
+        self._train_mode()
+        statistics = self._buffers.copied()
+        # Dropout depends on the step and the rank alone, so a resumed run needs no random state.
+        torch.manual_seed((self._seed * 1_000_003 + step) * self._ranks + self._rank)
+        set_learning_rate(self._optimizer, lr)
+        labels = labels.to(self._device, non_blocking=True)
+        loss, correct = (
+            torch.zeros((), device=self._device),
+            torch.zeros((), dtype=torch.int64, device=self._device),
+        )
+        parts = self._optim.accumulate
+        cut = zip(clips.tensor_split(parts), labels.tensor_split(parts), strict=True)
+        for number, (some, theirs) in enumerate(cut, start=1):
+            with self._exchange(number == parts):
+                with self._precision.autocast():
+                    logits = self._parallel(self._normalise(some))
+                    part = F.cross_entropy(logits, theirs, label_smoothing=self._optim.label_smoothing)
+                part = part * (len(theirs) / len(labels))
+                self._precision.backward(part)
+            loss += part.detach()
+            correct += (logits.detach().argmax(1) == theirs).sum()
+        unfit = self._precision.update(self._optimizer, self._optim.clip_norm)
+        self._buffers.put_back(statistics, unfit)
+        if self._average:
+            self._average.update(step, unfit)
+        return torch.where(unfit, math.nan, loss), correct
+
+    def state(self) -> dict[str, Any]:
+        """Model, average, optimiser, schedule and scaler, to be saved."""
+        return {
+            "model": self.model.state_dict(),
+            **({"ema": self._average.model.state_dict()} if self._average else {}),
+            "schedule": self.schedule.state(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._precision.scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any], source: str) -> None:
+        """Continue from the `state` in checkpoint `source`; `UserError` where an older program left parts of it out."""
+        groups = self._optimizer.state_dict()["param_groups"]
+        _check_parts(state, [len(group["params"]) for group in groups], source)
+        self.model.load_state_dict(state["model"])
+        if self._average:  # which starts here if it was not kept before
+            self._average.model.load_state_dict(weights_of(state))
+        self.schedule.restore(state["schedule"])
+        # The momenta alone: what the configuration sets may have changed since.
+        self._optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
+        if state["scaler"]:  # empty unless the run was in fp16
+            self._precision.scaler.load_state_dict(state["scaler"])
+
+    def _train_mode(self) -> None:
+        self._parallel.train()
+        for norm in self._frozen:
+            norm.eval()
+
+    def _exchange(self, last: bool) -> AbstractContextManager[None]:
+        """Gradients are averaged over the ranks once a step, in the backward pass of its last part."""
+        if isinstance(self._parallel, DistributedDataParallel) and not last:
+            return self._parallel.no_sync()
+        return nullcontext()
+
+
+def _check(optim: Optim, world: World) -> None:
+    share = optim.global_batch // world.ranks
+    if optim.accumulate > share:
+        raise UserError(
+            f"optim.accumulate: the {share} clips that a rank has a step cannot be cut in {optim.accumulate} parts"
+        )
+    if optim.sync_norm and world.ranks > 1 and world.device.type == "cpu":
+        raise UserError(
+            "optim.sync_norm: batch norms are synchronised on GPUs only; set it to false on the CPU"
+        )
+
+
+def _check_parts(state: dict[str, Any], groups: list[int], source: str) -> None:
+    """`UserError` unless `state` has every part, and momenta in `groups` of so many parameters: they go by number."""
+    missing = [part for part in ("model", "schedule", "optimizer", "scaler") if part not in state]
+    if not missing and [len(group["params"]) for group in state["optimizer"]["param_groups"]] != groups:
+        missing = ["momenta in two groups, of weights and of norms and biases"]
+    if missing:
+        raise UserError(
+            f"{source}: written by an older version, without {', '.join(missing)}: a run cannot go on from it; "
+            f"to start from its weights, use another run.folder and init.from={source}"
+        )
+
+
+def _frozen_norms(model: BLVNetTAM, optim: Optim) -> list[nn.Module]:
+    """The batch norms that stay in evaluation mode."""
+    if optim.frozen_norm == "none":
+        return []
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.SyncBatchNorm)]
+    first = model.backbone.stem.frames.norm
+    return [norm for norm in norms if optim.frozen_norm == "all" or norm is not first]
+
+
+def _data_parallel(model: nn.Module, device: torch.device, static: bool) -> DistributedDataParallel:
+    """`model` with its gradients averaged over the ranks.
+
+    Batch-norm statistics are not exchanged in training, which does not use them, but before they are used: in
+    evaluation and in checkpoints, where they are the main process's.
+    """
+    # The setting was renamed in torch 2.15.
+    known = inspect.signature(DistributedDataParallel).parameters
+    sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    device_ids = [device] if device.type == "cuda" else None
+    settings: dict[str, Any] = {sync: False}
+    return DistributedDataParallel(
+        model, device_ids=device_ids, gradient_as_bucket_view=True, static_graph=static, **settings
+    )

@@ -1,0 +1,174 @@
+"""The build driver: annotations to a plan, the plan to shards in worker processes, their sidecars to a manifest.
+
+Which videos go in which shard: the videos of a split are ordered by BLAKE2b(seed, key), which spreads every class
+over all shards, and cut into pieces of `samples_per_shard`. That depends on the annotations and the settings alone;
+workers and machines only decide who builds a piece, and when.
+"""
+
+import dataclasses
+import hashlib
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sharding import storage
+from sharding.building import pool, present, progress
+from sharding.building.job import Job, build_shard
+from sharding.building.losses import Losses
+from sharding.building.settings import Settings
+from sharding.building.tasks import Part
+from sharding.errors import UserError
+from sharding.format import manifest
+from sharding.format.manifest import Manifest
+from sharding.format.shard import Recipe, Sidecar
+from sharding.sources import annotations
+from sharding.sources.annotations import Annotations, Video
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for. `splits` None means all that the annotations have.
+
+    `part` is this machine's share of the shards; `repair` checks what is there before it counts as built;
+    a video that takes longer than `video_limit_s` counts as failed.
+    """
+
+    dataset: str
+    annotations: Path
+    videos: Path
+    out: str
+    settings: Settings = field(default_factory=Settings)
+    splits: list[str] | None = None
+    classes: Path | None = None
+    workers: int = 1
+    part: Part = field(default_factory=Part)
+    repair: bool = False
+    video_limit_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One split: its recipe, and the videos of each of its shards."""
+
+    recipe: Recipe
+    shards: list[list[Video]]
+
+
+@dataclass
+class Summary:
+    """What a build did: `built` shards of `shards`, and the videos, frames, bytes and failures in those."""
+
+    shards: int
+    built: int = 0
+    videos: int = 0
+    frames: int = 0
+    bytes: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    manifests: list[Manifest] = field(default_factory=list)
+
+    def line(self) -> str:
+        """The closing line for the user."""
+        if not self.shards:
+            return "no shards fall to this task"
+        if not self.built:
+            return f"all {self.shards} shards were there already"
+        rate = f"{self.videos / self.seconds:.1f} videos/s, {self.frames / self.seconds:.0f} frames/s"
+        earlier = self.shards - self.built
+        return (
+            f"{self.videos} videos in {self.seconds:.1f} s ({rate}), {self.bytes / 1e6:.1f} MB in "
+            f"{self.built} shards, {self.failures} failures"
+            + (f"; {earlier} shards were there already" if earlier else "")
+        )
+
+
+def build(request: Request) -> Summary:
+    """Build what is missing of a shard set and write its manifests. Raises `UserError` for a mistake of the user."""
+    if not request.videos.is_dir():
+        raise UserError(f"{request.videos}: no such folder; --videos is the folder of the videos")
+    plans = make_plans(request)
+    every = [job for plan in plans for job in _jobs(plan, request)]
+    jobs = every[request.part.index :: request.part.count]
+    missing = present.missing(jobs, request.repair, request.workers)
+    summary = Summary(len(jobs))
+    _build_shards(missing, jobs, request, summary)
+    if request.part.count == 1:
+        urls = [storage.join(request.out, plan.recipe.split) for plan in plans]
+        summary.manifests = [manifest.finalize(url) for url in urls]
+    return summary
+
+
+def make_plans(request: Request) -> list[Plan]:
+    """The plan of every split asked for."""
+    splits = list(dict.fromkeys(request.splits or [])) or annotations.splits(
+        request.dataset, request.annotations
+    )
+    return [
+        make_plan(
+            annotations.load(request.dataset, request.annotations, split, request.classes), request.settings
+        )
+        for split in splits
+    ]
+
+
+def make_plan(listed: Annotations, settings: Settings) -> Plan:
+    """Which videos go in which shard (see the top of this file)."""
+    videos = sorted(listed.videos, key=lambda video: _rank(video.key, settings.seed))
+    size = settings.samples_per_shard
+    shards = [videos[i : i + size] for i in range(0, len(videos), size)]
+    recipe = Recipe(
+        dataset=listed.dataset,
+        split=listed.split,
+        classes=listed.classes,
+        settings=settings.to_dict(),
+        annotations=annotations.fingerprint(videos),
+        shards=len(shards),
+    )
+    return Plan(recipe, shards)
+
+
+def _rank(key: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=16).digest()
+
+
+def _jobs(plan: Plan, request: Request) -> list[Job]:
+    url = storage.join(request.out, plan.recipe.split)
+    folder = request.videos.resolve()
+    return [
+        Job(url, index, plan.recipe, videos, folder, request.settings)
+        for index, videos in enumerate(plan.shards)
+    ]
+
+
+def _build_shards(missing: list[Job], jobs: list[Job], request: Request, summary: Summary) -> None:
+    """Run the jobs in worker processes under one progress bar over all videos."""
+    videos = sum(len(job.videos) for job in jobs)
+    already = videos - sum(len(job.videos) for job in missing)
+    losses = Losses(request.video_limit_s)
+    started = time.perf_counter()
+    counted: dict[str, int] = {}  # videos of a shard that the bar has counted: a lost shard begins again
+
+    with progress.bar("build", videos, "video", initial=already) as bar:
+
+        def on_step(job: Job, key: str | None) -> None:
+            if key is not None:
+                counted[job.tar_url] = counted.get(job.tar_url, 0) + 1
+                bar.update()
+
+        def on_result(job: Job, sidecar: Sidecar) -> None:
+            summary.built += 1
+            summary.videos += len(job.videos)
+            summary.frames += sum(row.frames for row in sidecar.samples)
+            summary.bytes += sidecar.bytes
+            summary.failures += len(sidecar.failures)
+            bar.set_postfix(failed=summary.failures)
+
+        def on_lost(lost: pool.Lost[Job]) -> Job:
+            bar.update(-counted.pop(lost.task.tar_url, 0))
+            skipped, message = losses.judge(lost, lost.task.tar_url)
+            bar.write(message, file=sys.stderr)
+            return dataclasses.replace(lost.task, skipped=lost.task.skipped | skipped)
+
+        pool.run(build_shard, missing, request.workers, on_step, on_result, on_lost, request.video_limit_s)
+    summary.seconds = time.perf_counter() - started

@@ -1,0 +1,77 @@
+"""One video to one sample: its frames as a Motion-JPEG blob, and what is to be known of them."""
+
+from pathlib import Path
+from typing import Any
+
+from sharding.building.settings import MIN_FRAMES, Settings
+from sharding.building.spool import Spool
+from sharding.format import mjpeg
+from sharding.sources import decode
+from sharding.sources.annotations import Video
+from sharding.sources.decode import Unusable
+from sharding.sources.resize import Resizer
+
+
+def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, Any], Spool]:
+    """The sample's JSON, and its JPEGs (to be closed by the caller). Raises `Unusable` with the reason.
+
+    `folder` holds the videos; its own links must be resolved.
+    """
+    path = _inside(folder, video.path, settings.follow_links)
+    jpegs = Spool()
+    try:
+        source = decode.read(path, video.start, video.end)
+        resize = Resizer(settings.short_side, settings.enlarge)
+        for _, frame in decode.at_most_fps(source.frames, settings.fps):
+            with decode.reasons():
+                planes = resize(frame)
+            jpegs.append(mjpeg.encode_planes(planes, settings.quality))
+        frames = len(jpegs.offsets)
+        if frames < MIN_FRAMES:
+            raise Unusable(f"{frames} frames, fewer than {MIN_FRAMES}")
+        fps = min(source.fps, settings.fps) if source.fps and settings.fps else source.fps
+        if settings.max_frames is not None and frames > settings.max_frames:
+            fps = round(fps * settings.max_frames / frames, 6) if fps else None
+            jpegs = _spread(jpegs, settings.max_frames)
+    except BaseException:
+        jpegs.close()
+        raise
+    width, height = resize.size
+    meta = {
+        "label": video.label,
+        "frames": len(jpegs.offsets),
+        "offsets": jpegs.offsets,
+        "width": width,
+        "height": height,
+        "fps": fps,
+        "source": {
+            "fps": source.fps,
+            "width": resize.source_size[0],
+            "height": resize.source_size[1],
+            "codec": source.codec,
+        },
+        **video.about,
+    }
+    return meta, jpegs
+
+
+def _inside(folder: Path, relative: str, follow_links: bool) -> Path:
+    path = folder / relative
+    if not follow_links:
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError):
+            raise Unusable("cannot be read: its symbolic links lead nowhere") from None
+        if not resolved.is_relative_to(folder):
+            raise Unusable("a symbolic link out of the video folder (--follow-links allows it)")
+    return path
+
+
+def _spread(jpegs: Spool, count: int) -> Spool:
+    """`count` of the JPEGs, the middle one of each of `count` equal parts."""
+    spread = Spool()
+    frames = len(jpegs.offsets)
+    with jpegs:
+        for jpeg in jpegs.pick([(2 * part + 1) * frames // (2 * count) for part in range(count)]):
+            spread.append(jpeg)
+    return spread

@@ -1,0 +1,165 @@
+"""Check shards against what is written of them: sizes, SHA-256, each sample's CRC-32, and that every JPEG decodes."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from isal import isal_zlib
+
+from sharding import storage
+from sharding.building import pool, progress
+from sharding.errors import UserError
+from sharding.format import manifest, mjpeg, shard
+from sharding.format.manifest import ShardRow
+from sharding.format.shard import SampleRow, Sidecar
+
+_READ_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Target:
+    """One shard to check. `row` is what the manifest says of it, where there is one."""
+
+    url: str
+    name: str
+    samples: int
+    row: ShardRow | None = None
+
+    @property
+    def tar_url(self) -> str:
+        return storage.join(self.url, self.name)
+
+    @property
+    def sidecar_url(self) -> str:
+        return storage.join(self.url, self.name.removesuffix(".tar") + ".json")
+
+
+@dataclass
+class Report:
+    """What was checked in one split, and what is wrong: the problems by the name of the shard or file."""
+
+    url: str
+    shards: int = 0
+    samples: int = 0
+    bytes: int = 0
+    problems: dict[str, list[str]] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """For the user, shard by shard."""
+        total = f"{self.shards} shards, {self.samples} samples, {self.bytes / 1e6:.1f} MB"
+        if not self.problems:
+            return [f"{self.url}: {total}: all as built"]
+        lines = [f"{self.url}: {total}: {len(self.problems)} damaged:"]
+        for name, problems in sorted(self.problems.items()):
+            shown = problems[:3] + ([f"and {len(problems) - 3} more"] if len(problems) > 3 else [])
+            lines.append(f"  {name}: {'; '.join(shown)}")
+        return lines
+
+
+def verify(url: str, workers: int) -> Report:
+    """Check the split at `url` (`<root>/<split>`) against its manifest, in `workers` processes under a progress bar.
+
+    Raises `UserError` where there is no manifest to check against.
+    """
+    made = manifest.load(url)
+    report = Report(made.root, len(made.shards), made.samples, made.bytes)
+    targets = [Target(made.root, row.name, row.samples, row) for row in made.shards]
+    damaged = check(targets, workers, f"verify {made.split}")
+    report.problems = {target.name: problems for target, problems in damaged.items()}
+    listed = {row.name for row in made.shards}
+    for name in storage.list_names(made.root):
+        if name.endswith(".tar") and name not in listed:
+            report.problems[name] = ["not in the manifest"]
+    if not report.problems and not manifest.agrees(made):
+        report.problems[manifest.NAME] = ["differs from what the sidecars say; run blvnet-shard finalize"]
+    return report
+
+
+def check(targets: list[Target], workers: int, title: str) -> dict[Target, list[str]]:
+    """The problems of each damaged shard."""
+    problems: dict[Target, list[str]] = {}
+    counted: dict[Target, int] = {}
+    total = sum(target.samples for target in targets)
+    with progress.bar(title, total, "sample") as bar:
+
+        def on_step(target: Target, _: str | None) -> None:
+            counted[target] = counted.get(target, 0) + 1
+            bar.update()
+
+        def on_result(target: Target, found: list[str]) -> None:
+            if found:
+                problems[target] = found
+            bar.update(target.samples - counted.get(target, 0))
+
+        def on_lost(lost: pool.Lost[Target]) -> Target:
+            raise UserError(
+                f"{lost.task.tar_url}: the worker that checked it was ended ({lost.signal or lost.exitcode})"
+            )
+
+        pool.run(check_shard, targets, workers, on_step, on_result, on_lost)
+    return problems
+
+
+def check_shard(target: Target, report: pool.Report) -> list[str]:
+    """All that is wrong with one shard, in words; in a worker. `report` hears of each sample."""
+    try:
+        sidecar = shard.load_sidecar(target.sidecar_url)
+    except UserError as error:
+        return [f"its sidecar cannot be used: {error}"]
+    row = target.row
+    if row is not None and (row.name, row.bytes, row.sha256) != (sidecar.name, sidecar.bytes, sidecar.sha256):
+        return ["its sidecar is not the one that the manifest was made from"]
+    try:
+        return list(_check_tar(target, sidecar, report))
+    except UserError as error:
+        return [str(error)]
+
+
+def _check_tar(target: Target, sidecar: Sidecar, report: pool.Report) -> Iterable[str]:
+    size = storage.size(target.tar_url)
+    if size != sidecar.bytes:
+        yield f"{size} bytes, should be {sidecar.bytes}"
+    digest = hashlib.sha256()
+    position = 0
+    with storage.open_read(target.tar_url) as stream:
+        for row in sidecar.samples:
+            report(row.key)
+            if row.offset != position:
+                yield f"sample {row.key}: at byte {row.offset}, should be at {position}"
+            span = stream.read(row.bytes)
+            digest.update(span)
+            position += len(span)
+            if len(span) < row.bytes:
+                yield f"sample {row.key}: the shard ends inside it"
+                return
+            yield from _check_sample(row, span)
+        while rest := stream.read(_READ_BYTES):
+            digest.update(rest)
+    if digest.hexdigest() != sidecar.sha256:
+        yield "its SHA-256 differs"
+
+
+def _check_sample(row: SampleRow, span: bytes) -> Iterable[str]:
+    if isal_zlib.crc32(span) != row.crc32:
+        yield f"sample {row.key}: its CRC-32 differs"
+        return
+    try:
+        meta, blob = shard.unpack(span)
+        _check_frames(row, meta, blob)
+    except (ValueError, KeyError, TypeError) as error:
+        yield f"sample {row.key}: {error}"
+
+
+def _check_frames(row: SampleRow, meta: dict[str, Any], blob: memoryview) -> None:
+    offsets = meta["offsets"]
+    if (len(offsets), meta["frames"], meta["label"]) != (row.frames, row.frames, row.label):
+        raise ValueError("its JSON and the sidecar disagree on frames or label")
+    stated = meta["width"], meta["height"]
+    for number, (start, end) in enumerate(zip(offsets, [*offsets[1:], len(blob)], strict=True)):
+        try:
+            size = mjpeg.check(blob[start:end])
+        except ValueError as error:
+            raise ValueError(f"frame {number}: {error}") from None
+        if size != stated:
+            raise ValueError(f"frame {number} is {size[0]}x{size[1]}, should be {stated[0]}x{stated[1]}")

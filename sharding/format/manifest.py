@@ -1,0 +1,191 @@
+"""The manifest of a split: which shards there are and what is in them. Readers start here; it is written last."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sharding import storage
+from sharding.errors import UserError
+from sharding.format.shard import (
+    FORMAT,
+    Failure,
+    Recipe,
+    Sidecar,
+    load_failures,
+    load_json,
+    load_sidecar,
+    parse_json,
+    sidecar_name,
+    tar_name,
+)
+
+NAME = "manifest.json"
+FAILURES_NAME = "failures.csv"
+_SIDECAR = re.compile(r"shard-\d{6}\.json")
+_REQUESTS = 16  # sidecars read at the same time: a bucket answers each in tens of milliseconds
+
+
+@dataclass(frozen=True)
+class ShardRow:
+    """One shard: the tar's name, size and SHA-256, the number of its samples and of their frames."""
+
+    name: str
+    bytes: int
+    sha256: str
+    samples: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One split of a shard set. `root` is the URL of its folder, `sha256` that of the manifest file itself."""
+
+    root: str
+    dataset: str
+    split: str
+    classes: list[str]
+    settings: dict[str, Any]
+    shards: list[ShardRow]
+    failures: list[Failure]
+    samples: int
+    frames: int
+    bytes: int
+    sha256: str
+
+    def line(self) -> str:
+        """A summary for the user."""
+        failed = f", {len(self.failures)} failures" if self.failures else ""
+        return f"{self.root}: {self.samples} videos, {self.bytes / 1e6:.1f} MB, {len(self.shards)} shards{failed}"
+
+    def shard_url(self, i: int) -> str:
+        """The URL of shard `i`'s tar."""
+        return storage.join(self.root, self.shards[i].name)
+
+    def sidecar_url(self, i: int) -> str:
+        """The URL of shard `i`'s sidecar."""
+        return storage.join(self.root, self.shards[i].name.removesuffix(".tar") + ".json")
+
+
+def load(url: str) -> Manifest:
+    """The manifest of a split, from the URL of its folder (`<root>/<split>`) or of its `manifest.json`.
+
+    Raises `UserError` where it is missing, malformed or contradicts itself.
+    """
+    file = url if url.endswith(".json") else storage.join(url, NAME)
+    root = file.rpartition("/")[0] or "."
+    if not storage.exists(file):
+        raise UserError(f"{file}: no such manifest; build the split, or finish it with blvnet-shard finalize")
+    data = storage.read_bytes(file)
+    content = parse_json(file, data)
+    try:
+        shards = [ShardRow(**row) for row in content["shards"]]
+        manifest = Manifest(
+            root=root,
+            dataset=content["dataset"],
+            split=content["split"],
+            classes=content["classes"],
+            settings=content["settings"],
+            shards=shards,
+            failures=load_failures(content["failures"]),
+            samples=content["samples"],
+            frames=content["frames"],
+            bytes=content["bytes"],
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        totals = tuple(sum(getattr(s, name) for s in shards) for name in ("samples", "frames", "bytes"))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{file}: not a manifest ({error}); run blvnet-shard finalize") from None
+    if totals != (manifest.samples, manifest.frames, manifest.bytes):
+        raise UserError(f"{file}: its totals are not the sums of its shards; run blvnet-shard finalize")
+    return manifest
+
+
+def finalize(url: str) -> Manifest:
+    """Write the manifest of the split at `url` (`<root>/<split>`), and `failures.csv`, from its sidecars.
+
+    Raises `UserError`, naming them, where shards are missing, and where shards were built from different things.
+    """
+    names = set(storage.list_names(url))
+    found = sorted(name for name in names if _SIDECAR.fullmatch(name))
+    if not found:
+        raise UserError(f"{url}: no shards in it; build them first")
+    sidecars = load_sidecars(url, found)
+    recipe = sidecars[0].recipe
+    for name, sidecar in zip(found, sidecars, strict=True):
+        if sidecar.recipe != recipe:
+            other = difference(sidecar.recipe, recipe)
+            raise UserError(f"{storage.join(url, name)}: built from other things than {found[0]}: {other}")
+    _check_complete(url, recipe.shards, names)
+    content = _content(recipe, sidecars)
+    storage.write_bytes(storage.join(url, FAILURES_NAME), _failures_csv(sidecars))
+    text = json.dumps({"format": FORMAT, **content}, ensure_ascii=False, indent=1) + "\n"
+    storage.write_bytes(storage.join(url, NAME), text.encode())
+    return load(url)
+
+
+def agrees(made: Manifest) -> bool:
+    """Whether the manifest's file says what the sidecars say today."""
+    names = [row.name.removesuffix(".tar") + ".json" for row in made.shards]
+    sidecars = load_sidecars(made.root, names)
+    content = {"format": FORMAT, **_content(sidecars[0].recipe, sidecars)}
+    return load_json(storage.join(made.root, NAME)) == content
+
+
+def load_sidecars(url: str, names: list[str]) -> list[Sidecar]:
+    """The sidecars of these names in the folder `url`, read at the same time."""
+    with ThreadPoolExecutor(_REQUESTS) as threads:
+        return list(threads.map(lambda name: load_sidecar(storage.join(url, name)), names))
+
+
+def difference(new: Recipe, old: Recipe) -> str:
+    """The first thing in which two recipes differ, for an error."""
+    mine, theirs = asdict(new), asdict(old)
+    mine |= {f"setting {k}": v for k, v in mine.pop("settings").items()}
+    theirs |= {f"setting {k}": v for k, v in theirs.pop("settings").items()}
+    for name in sorted({*mine, *theirs}, key=lambda n: (not n.startswith("setting"), n)):
+        if mine.get(name) != theirs.get(name):
+            if name in ("annotations", "classes"):
+                return f"the {name} differ"
+            return f"{name} is {mine.get(name)!r} and was {theirs.get(name)!r}"
+    return "nothing"
+
+
+def _check_complete(url: str, shards: int, names: set[str]) -> None:
+    missing = [tar_name(i) for i in range(shards) if not {tar_name(i), sidecar_name(i)} <= names]
+    if missing:
+        some = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        raise UserError(
+            f"{url}: {len(missing)} of {shards} shards are missing: {some}; run their build again"
+        )
+
+
+def _content(recipe: Recipe, sidecars: list[Sidecar]) -> dict[str, Any]:
+    rows = [
+        ShardRow(s.name, s.bytes, s.sha256, len(s.samples), sum(r.frames for r in s.samples))
+        for s in sidecars
+    ]
+    return {
+        "dataset": recipe.dataset,
+        "split": recipe.split,
+        "samples": sum(r.samples for r in rows),
+        "frames": sum(r.frames for r in rows),
+        "bytes": sum(r.bytes for r in rows),
+        "settings": recipe.settings,
+        "annotations": recipe.annotations,
+        "classes": recipe.classes,
+        "shards": [asdict(row) for row in rows],
+        "failures": [asdict(failure) for s in sidecars for failure in s.failures],
+    }
+
+
+def _failures_csv(sidecars: list[Sidecar]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("key", "reason", "shard"))
+    writer.writerows((f.key, f.reason, s.name) for s in sidecars for f in s.failures)
+    return text.getvalue().encode()

@@ -1,0 +1,83 @@
+"""Contact sheets: every k-th frame of a sample, small, read from its shard."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from isal import isal_zlib
+
+from sharding import storage
+from sharding.errors import UserError
+from sharding.format import mjpeg, shard
+from sharding.format.mjpeg import Array
+from sharding.format.shard import SampleRow
+
+_QUALITY = 75
+_PICTURES = 10  # in a row, unless a user asks for every k-th frame
+_TALLEST = 128
+_SMALLEST = 32
+# What a page's pictures may take together, and roughly what one takes, as base64, for each pixel.
+_PAGE_BYTES = 3.5e6
+_BYTES_PER_PIXEL = 0.33
+_ASPECT = 1.6
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame of a sample, made smaller, as a JPEG; its size in pixels."""
+
+    frame: int
+    width: int
+    height: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sample: what its JSON says, and its pictures; where it cannot be read, the `problem`."""
+
+    row: SampleRow
+    about: dict[str, Any] = field(default_factory=dict)
+    pictures: list[Picture] = field(default_factory=list)
+    problem: str | None = None
+
+
+def frames(count: int, every: int | None) -> range:
+    """The frames to show of `count`: every k-th, or some ten, evenly."""
+    return range(0, count, every or math.ceil(count / _PICTURES))
+
+
+def picture_height(pictures: int) -> int:
+    """How high the pictures may be, in pixels, so that the page of all of them stays small."""
+    pixels = _PAGE_BYTES / max(1, pictures) / _BYTES_PER_PIXEL
+    return min(_TALLEST, max(_SMALLEST, int(math.sqrt(pixels / _ASPECT))))
+
+
+def read(tar_url: str, row: SampleRow, every: int | None, height: int) -> Sheet:
+    """The sheet of one sample, of pictures at most `height` pixels high. Nothing else of the tar is read."""
+    try:
+        with storage.open_read(tar_url, row.offset, row.offset + row.bytes) as stream:
+            span = stream.read()
+        if isal_zlib.crc32(span) != row.crc32:
+            raise ValueError("its CRC-32 differs")
+        about, blob = shard.unpack(span)
+        which = frames(about["frames"], every)
+        pictures = [_picture(blob, about["offsets"], frame, height) for frame in which]
+    except (UserError, ValueError, KeyError, TypeError) as error:
+        return Sheet(row, problem=str(error))
+    return Sheet(row, about, pictures)
+
+
+def _picture(blob: memoryview, offsets: list[int], frame: int, height: int) -> Picture:
+    small = _smaller(mjpeg.decode(blob, offsets, [frame])[0], height)
+    return Picture(frame, small.shape[1], small.shape[0], mjpeg.encode_rgb(small, _QUALITY))
+
+
+def _smaller(frame: Array, height: int) -> Array:
+    """uint8 (H, W, 3) divided by a whole number, so that H is at most `height`: the means of square blocks."""
+    rows, columns, channels = frame.shape
+    block = min(math.ceil(rows / height), columns)
+    cut = frame[: rows // block * block, : columns // block * block]
+    blocks = cut.reshape(rows // block, block, columns // block, block, channels)
+    means: Array = (blocks.mean(axis=(1, 3), dtype="float32") + 0.5).astype("uint8")
+    return means

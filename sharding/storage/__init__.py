@@ -1,0 +1,190 @@
+"""Every byte in and out: local paths and objects in buckets (s3://, gs://, azure://), by the same calls.
+
+What is written is there in whole or not at all. Requests to a bucket have time-outs and are tried again
+(`sharding.storage.patience` has the numbers); what fails for good is a `UserError` that names the URL and the cause.
+Clients are made on first use, once per process, with the credentials of each cloud's own environment.
+"""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from sharding.errors import UserError
+from sharding.storage import local
+from sharding.storage.store import Location, Store, Writer
+
+Url = str | os.PathLike[str]
+
+
+def join(root: Url, *parts: str) -> str:
+    """`root` and the parts with one slash between: `join("s3://bucket/set", "train", "manifest.json")`."""
+    base = os.fspath(root)
+    rest = [part.strip("/") for part in parts]
+    return "/".join([base.rstrip("/"), *rest]) if rest else base
+
+
+def exists(url: Url) -> bool:
+    """Whether there is a file or object of this name; a folder is neither."""
+    store, at = _locate(url)
+    with _told(store, at, "look up"):
+        return store.size(at) is not None
+
+
+def size(url: Url) -> int:
+    """Its size in bytes."""
+    store, at = _locate(url)
+    with _told(store, at, "look up"):
+        found = store.size(at)
+    if found is None:
+        raise _missing(at)
+    return found
+
+
+def remove(url: Url) -> None:
+    """Remove a file or object; a missing one is fine."""
+    store, at = _locate(url)
+    with _told(store, at, "remove"):
+        store.remove(at)
+
+
+def list_names(url: Url) -> list[str]:
+    """Sorted names of the files directly below a folder or prefix; none where it does not exist."""
+    store, at = _locate(url)
+    with _told(store, at, "list"):
+        return sorted(store.names(at))
+
+
+def read_bytes(url: Url) -> bytes:
+    """The whole content."""
+    with open_read(url) as stream:
+        return stream.read()
+
+
+def open_read(url: Url, offset: int = 0, end: int | None = None) -> BinaryIO:
+    """A stream of its bytes from `offset` up to `end` (None: its last), to be read in order and closed by the caller.
+
+    Where the object is shorter, so is the stream. On a bucket this is one ranged request for no more than these bytes;
+    where the connection breaks, reading goes on at that byte, and an object that was replaced meanwhile is an error.
+    """
+    store, at = _locate(url)
+    with _told(store, at, "read"):
+        return store.open_read(at, offset, end)
+
+
+def write_bytes(url: Url, data: bytes) -> None:
+    """Publish `data` under `url`: the whole of it or nothing."""
+    store, at = _locate(url)
+    with _told(store, at, "write"):
+        store.put(at, data)
+
+
+@contextlib.contextmanager
+def publish(url: Url) -> Iterator[BinaryIO]:
+    """A stream to write to; what was written appears under `url` when the block ends without an error.
+
+    Locally it is a temporary file beside its place, synced and renamed; folders are made as needed. In a
+    bucket it is an upload in parts, of which one (`patience.PART_BYTES`) is held in memory.
+    """
+    store, at = _locate(url)
+    with _told(store, at, "write"):
+        writer = store.writer(at)
+    try:
+        yield cast(BinaryIO, _Output(store, at, writer))
+        with _told(store, at, "write"):
+            writer.commit()
+    except BaseException:
+        with contextlib.suppress(*store.ERRORS):  # the first error is the one to tell
+            writer.abandon()
+        raise
+
+
+def upload(local_path: Url, url: Url) -> None:
+    """Publish a local file under `url`."""
+    with open_read(local_path) as source, publish(url) as target:
+        shutil.copyfileobj(source, target, 4 << 20)
+
+
+class _Output(io.RawIOBase):
+    """What `publish` hands out: writes in order, tells its position, and explains what fails."""
+
+    def __init__(self, store: Store, at: Location, writer: Writer) -> None:
+        super().__init__()
+        self._store, self._at, self._writer = store, at, writer
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, data: Any, /) -> int:
+        content = data if isinstance(data, bytes) else memoryview(data).cast("B")
+        with _told(self._store, self._at, f"write at byte {self._position} of"):
+            self._writer.write(cast(bytes, content))
+        self._position += len(content)
+        return len(content)
+
+
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<bucket>[^/]*)/*(?P<key>.*)", re.DOTALL)
+
+
+def _locate(url: Url) -> tuple[Store, Location]:
+    text = os.fspath(url)
+    match = _URL.fullmatch(text)
+    if match is None:
+        return local, Location(text, "", text)
+    scheme, bucket, key = match.group("scheme").lower(), match.group("bucket"), match.group("key")
+    if scheme == "file":
+        return local, Location(text, "", f"/{key}")
+    store = _cloud(scheme, text)
+    if not bucket:
+        raise UserError(f"{text}: the bucket's name is missing; write {scheme}://bucket/path")
+    return store, Location(text, bucket, key)
+
+
+def _cloud(scheme: str, url: str) -> Store:
+    """The cloud's module, imported on first use: its client takes half a second, and may not be installed."""
+    try:
+        if scheme == "s3":
+            from sharding.storage import s3
+
+            return s3
+        if scheme == "gs":
+            from sharding.storage import gcs
+
+            return gcs
+        if scheme == "azure":
+            from sharding.storage import azure
+
+            return azure
+    except ModuleNotFoundError as error:
+        extra = {"s3": "s3", "gs": "gcs", "azure": "azure"}[scheme]
+        raise UserError(
+            f"{url}: {scheme}:// needs {error.name}, which is missing; pip install 'blvnet-pipeline[{extra}]'"
+        ) from error
+    raise UserError(f"{url}: unknown kind of store {scheme}://; use a local path, s3://, gs:// or azure://")
+
+
+@contextlib.contextmanager
+def _told(store: Store, at: Location, doing: str) -> Iterator[None]:
+    """Turn the store's errors into one line that says what, where and why."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _missing(at) from error
+    except store.ERRORS as error:
+        cause = " ".join(store.explain(error).split())
+        raise UserError(f"{at.url}: cannot {doing} it: {cause}") from error
+
+
+def _missing(at: Location) -> UserError:
+    parent = Path(at.key).parent
+    if not at.bucket and not parent.is_dir():
+        return UserError(f"{at.url}: no such file (nor the folder {parent})")
+    return UserError(f"{at.url}: no such file")

@@ -1,0 +1,53 @@
+"""What a store is: the few operations that local folders and every cloud offer under `sharding.storage`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True)
+class Location:
+    """A URL and its parts. A local path has no bucket, and its key is the path."""
+
+    url: str
+    bucket: str
+    key: str
+
+
+class Writer(Protocol):
+    """An object on its way: after `commit` it is there in whole, after `abandon` there is nothing of it."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+    def commit(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class Store(Protocol):
+    """Implemented by the modules `local`, `s3`, `gcs` and `azure` of this room."""
+
+    @property
+    def ERRORS(self) -> tuple[type[Exception], ...]:  # noqa: N802 - a constant of the module
+        """What its functions raise when the store, the network or the credentials fail."""
+
+    def explain(self, error: Exception) -> str:
+        """The cause in the store's words."""
+
+    def size(self, at: Location) -> int | None:
+        """Bytes of the object; None where there is none."""
+
+    def names(self, at: Location) -> Iterable[str]:
+        """Names of the objects directly below the folder or prefix, in any order."""
+
+    def remove(self, at: Location) -> None:
+        """Remove the object; a missing one is fine."""
+
+    def open_read(self, at: Location, offset: int, end: int | None) -> BinaryIO:
+        """The object from a byte on, up to byte `end` where one is given. FileNotFoundError where there is none."""
+
+    def put(self, at: Location, data: bytes) -> None:
+        """Publish a small object in one request."""
+
+    def writer(self, at: Location) -> Writer:
+        """Begin an object."""

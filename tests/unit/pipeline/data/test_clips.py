@@ -1,0 +1,52 @@
+"""A sample's way to a clip: only what is needed is decoded, and the pixels are those of the long way round."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import config
+from pipeline.data.clips import FrameDecoder, train_cutter
+from pipeline.data.samples import Sample
+from pipeline.data.stream import empty_clips
+from pipeline.data.transforms import resize
+from sharding.format import mjpeg
+from tests import shards
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """Noise, in which every pixel differs, so that nothing wrong goes unseen."""
+    root = tmp_path_factory.mktemp("shards")
+    rng = np.random.default_rng(0)
+    split = shards.make(
+        root, [1], picture=lambda s, n, w, h: rng.integers(0, 256, (h, w, 3), np.uint8), width=150, height=117
+    )
+    return shards.samples(split, 0)[0]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_training_clip_has_the_pixels_of_decoding_cropping_resizing_and_flipping_all(
+    sample: Sample, seed: int
+) -> None:
+    tree = {"data": {"root": "x", "size": 48, "flip": "reference"}, "run": {"folder": "x"}}
+    cutter = train_cutter(config.override(tree, ["model.num_frames=4"], "test"), shards.CLASSES)
+    clip = empty_clips(1, (4, 3, 48, 48))[0]
+    cutter(sample, np.random.default_rng(seed), clip)
+
+    rng = np.random.default_rng(seed)
+    indices = cutter.frame_rule(sample.row.frames, 4, rng)
+    (x, y, w, h), flip, _ = cutter.transform.choose(150, 117, 0, rng)
+    frames = mjpeg.decode(sample.blob, sample.meta["offsets"], indices.tolist())
+    expected = resize(torch.from_numpy(frames).permute(0, 3, 1, 2)[:, :, y : y + h, x : x + w], 48, 48)
+    assert torch.equal(clip, expected.flip(-1) if flip else expected)
+    assert clip.stride()[1:] == (1, 3 * 48, 3)
+
+
+def test_the_decoder_reuses_its_memory_over_sizes(sample: Sample) -> None:
+    decode = FrameDecoder()
+    whole = decode(sample, np.array([0, 3])).clone()
+    part = decode(sample, np.array([3, 3, 7]), (20, 10, 64, 40))
+    assert part.shape == (3, 3, 40, 64)
+    assert torch.equal(part[0], whole[1, :, 10:50, 20:84])
+    assert torch.equal(part[0], part[1])
+    assert torch.equal(decode(sample, np.array([0, 3])), whole)

@@ -1,0 +1,56 @@
+"""Buffers that are put back."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pipeline.training.buffers import Buffers
+
+
+def norms(count: int) -> nn.Module:
+    """Batch norms that have seen a batch, so that no statistic is what it began as."""
+    model = nn.Sequential(*(nn.BatchNorm2d(2 + i % 3) for i in range(count)))
+    for norm in model:
+        norm(torch.randn(3, norm.num_features, 4, 4))
+    return model
+
+
+@pytest.mark.parametrize("unfit", [True, False])
+@pytest.mark.parametrize("value", [7.0, math.nan])
+def test_what_an_unfit_step_left_is_put_back_whatever_it_is(unfit: bool, value: float) -> None:
+    model = norms(4)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    buffers = Buffers(model)
+    kept = buffers.copied()
+    for norm in model:
+        norm.running_mean.fill_(value)
+        norm.num_batches_tracked += 1
+    after = before if unfit else {name: buffer.clone() for name, buffer in model.named_buffers()}
+    buffers.put_back(kept, torch.tensor(unfit))
+    torch.testing.assert_close(dict(model.named_buffers()), after, rtol=0, atol=0, equal_nan=True)
+
+
+class Calls(TorchDispatchMode):
+    """Counts the operations that reach the device; views do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.names[func.overloadpacket.__name__] += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_number_of_kernels_does_not_grow_with_the_number_of_norms() -> None:
+    found = []
+    for count in (2, 20):
+        buffers = Buffers(norms(count))
+        with Calls() as calls:
+            buffers.put_back(buffers.copied(), torch.tensor(False))
+        found.append(+calls.names)
+    assert found[0] == found[1]

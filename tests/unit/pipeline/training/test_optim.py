@@ -1,0 +1,81 @@
+"""The optimiser and the learning rate of each step."""
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.config import Optim
+from pipeline.training.optim import Schedule, sgd
+
+
+def rates(optim: Optim, steps: int = 2) -> list[float]:
+    schedule = Schedule(optim)
+    return [schedule.rate(epoch, step, steps) for epoch in range(optim.epochs) for step in range(steps)]
+
+
+def test_cosine_starts_at_the_rate_falls_each_epoch_and_ends_near_zero() -> None:
+    optim = Optim(epochs=50, lr=0.01)
+    all_rates = rates(optim)
+    assert all_rates[0] == 0.01
+    assert all_rates[::2] == all_rates[1::2]  # within an epoch nothing changes
+    assert all(earlier > later for earlier, later in zip(all_rates[::2], all_rates[2::2], strict=False))
+    assert Schedule(optim).rate(25, 0, 2) == pytest.approx(0.005)
+    assert 0 < all_rates[-1] < 2e-5
+
+
+def test_the_rate_grows_linearly_with_the_global_batch() -> None:
+    assert rates(Optim(global_batch=256, lr=0.01, lr_batch=64, epochs=1))[0] == pytest.approx(0.04)
+
+
+def test_steps_divide_by_ten() -> None:
+    optim = Optim(schedule="steps", step_epochs=10, epochs=25, lr=0.01)
+    assert [Schedule(optim).rate(epoch, 0, 5) for epoch in (0, 9, 10, 19, 20, 24)] == pytest.approx(
+        [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
+    )
+
+
+def test_warmup_grows_step_by_step() -> None:
+    optim = Optim(schedule="constant", warmup_epochs=2, epochs=3, lr=0.1)
+    assert rates(optim) == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+
+
+def test_multistep_divides_at_its_milestones() -> None:
+    optim = Optim(schedule="multistep", milestones=(2, 3), epochs=5, lr=0.01)
+    assert rates(optim, steps=1) == pytest.approx([0.01, 0.01, 0.001, 0.0001, 0.0001])
+
+
+def test_a_plateau_divides_when_the_accuracy_has_not_risen_for_the_patience() -> None:
+    schedule = Schedule(Optim(schedule="plateau", patience=2, lr=1.0, epochs=50))
+    seen = []
+    for epoch, top1 in enumerate([10, 20, 20, 15, 19, 21, 5, 21, 8]):
+        schedule.evaluated(top1)
+        seen.append(schedule.rate(epoch, 0, 1))
+    assert seen == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_a_restored_plateau_remembers() -> None:
+    optim = Optim(schedule="plateau", patience=2, lr=1.0)
+    first, second = Schedule(optim), Schedule(optim)
+    for top1 in (30, 20, 20, 20):
+        first.evaluated(top1)
+    second.restore(first.state())
+    second.evaluated(29)
+    assert second.rate(0, 0, 1) == pytest.approx(0.01)
+
+
+def test_warmup_works_with_every_schedule() -> None:
+    optim = Optim(schedule="multistep", milestones=(1,), warmup_epochs=2, epochs=3, lr=0.1)
+    assert rates(optim) == pytest.approx([0.025, 0.05, 0.0075, 0.01, 0.01, 0.01])
+
+
+def test_a_fused_first_step_that_is_skipped_leaves_no_momenta() -> None:
+    model = nn.Linear(64, 64)
+    optimizer = sgd(model, Optim(), torch.device("cuda"))  # fused, which a CPU's tensors can be too
+    before = model.weight.clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan)
+    optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
+    optimizer.step()
+    assert torch.equal(model.weight, before)
+    for parameter in model.parameters():
+        assert torch.equal(optimizer.state[parameter]["momentum_buffer"], torch.zeros_like(parameter))

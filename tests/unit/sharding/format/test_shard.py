@@ -1,0 +1,109 @@
+import hashlib
+import io
+import json
+import tarfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from sharding.errors import UserError
+from sharding.format import shard
+from sharding.format.shard import Failure, Recipe, load_sidecar, save_sidecar, unpack
+
+RECIPE = Recipe("sthv2", "train", ["a", "b"], {"quality": 90}, "0" * 64, 3)
+
+
+def written(keys: list[str]) -> tuple[bytes, shard.Writer]:
+    stream = io.BytesIO()
+    writer = shard.Writer(stream)
+    for number, key in enumerate(keys):
+        meta = {"label": number, "frames": 2, "offsets": [0, 3], "text": "où"}
+        writer.add(key, meta, [b"x"] * (700 * number + 5), 700 * number + 5)
+    writer.finish()
+    return stream.getvalue(), writer
+
+
+def test_rows_say_where_each_sample_lies() -> None:
+    data, writer = written(["a", "b", "c"])
+    assert [row.key for row in writer.rows] == ["a", "b", "c"]
+    for number, row in enumerate(writer.rows):
+        span = data[row.offset : row.offset + row.bytes]
+        assert zlib.crc32(span) == row.crc32
+        meta, blob = unpack(span)
+        assert (meta["label"], meta["text"], bytes(blob)) == (number, "où", b"x" * (700 * number + 5))
+    sidecar = writer.sidecar("shard-000000.tar", [], RECIPE)
+    assert (sidecar.bytes, sidecar.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_it_is_a_plain_tar_with_fixed_headers() -> None:
+    key = "é" * 47  # the longest name: 94 bytes and `.mjpeg`
+    data, _ = written(["a", key])
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        members = tar.getmembers()
+        assert tar.extractfile(members[3]).read() == b"x" * 705  # type: ignore[union-attr]
+    assert [m.name for m in members] == ["a.json", "a.mjpeg", f"{key}.json", f"{key}.mjpeg"]
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o444)}
+    assert {m.offset_data - m.offset for m in members} == {512}  # no extension headers
+    assert len(data) % tarfile.RECORDSIZE == 0
+
+
+def test_equal_samples_give_equal_bytes() -> None:
+    assert written(["a", "b"])[0] == written(["a", "b"])[0]
+
+
+def test_an_empty_shard_is_an_empty_tar() -> None:
+    data, writer = written([])
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert tar.getmembers() == [] and writer.rows == []
+
+
+@pytest.mark.parametrize("cut", [0, 511, 600, 1024, 1500, 1600])
+def test_a_cut_span_is_a_value_error(cut: int) -> None:
+    data, writer = written(["a"])
+    with pytest.raises(ValueError):
+        unpack(data[: min(cut, writer.rows[0].bytes - 1)])
+
+
+def test_what_follows_a_sample_is_a_value_error() -> None:
+    data, writer = written(["a"])
+    with pytest.raises(ValueError, match="512 bytes follow the sample"):
+        unpack(data[: writer.rows[0].bytes + 512])
+
+
+def test_a_sidecar_comes_back_as_it_was(tmp_path: Path) -> None:
+    _, writer = written(["a", "b"])
+    sidecar = writer.sidecar("shard-000000.tar", [Failure("c", "empty file (0 bytes)")], RECIPE)
+    url = str(tmp_path / "shard-000000.json")
+    save_sidecar(url, sidecar)
+    assert load_sidecar(url) == sidecar
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"{", "not valid JSON"),
+        (b"[]", "found list"),
+        (b"\xff", "not valid JSON"),
+        (b"{}", "format version None, this program reads version 1"),
+        (b'{"format": 2}', "format version 2"),
+        (b'{"format": 1}', "not a shard's sidecar"),
+    ],
+)
+def test_a_malformed_sidecar_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    file = tmp_path / "shard-000000.json"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=says) as caught:
+        load_sidecar(str(file))
+    assert str(file) in str(caught.value)
+
+
+def test_a_row_with_another_field_is_malformed(tmp_path: Path) -> None:
+    _, writer = written(["a"])
+    url = str(tmp_path / "s.json")
+    save_sidecar(url, writer.sidecar("s.tar", [], RECIPE))
+    content = json.loads((tmp_path / "s.json").read_text())
+    content["samples"][0]["extra"] = 1
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="extra"):
+        load_sidecar(url)

@@ -1,0 +1,194 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from sharding.errors import UserError
+from sharding.sources.annotations import (
+    MAX_KEY_BYTES,
+    Annotations,
+    Video,
+    fingerprint,
+    key_fault,
+    load,
+    splits,
+)
+
+CLASSES = ["Pushing something from left to right", "Approaching something with your camera"]
+
+
+def write_v2(folder: Path, rows: object = None, labels: object = None, prefix: str = "") -> Path:
+    default = {CLASSES[0]: "0", CLASSES[1]: "1"}
+    row = {"id": "78687", "label": "pushing a pen", "template": "Pushing [something] from left to right"}
+    (folder / f"{prefix}labels.json").write_text(json.dumps(default if labels is None else labels))
+    (folder / f"{prefix}train.json").write_text(json.dumps([row] if rows is None else rows))
+    return folder
+
+
+def write_v1(folder: Path) -> Path:
+    # Not alphabetical: the index is the line.
+    (folder / "something-something-v1-labels.csv").write_text("\n".join(CLASSES) + "\n")
+    (folder / "something-something-v1-train.csv").write_text(f"100218;{CLASSES[1]}\n24413;{CLASSES[0]}\n")
+    (folder / "something-something-v1-validation.csv").write_text(f"7;{CLASSES[1]}\r\n")
+    (folder / "something-something-v1-test.csv").write_text("1\n2\n")
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["", "something-something-v2-"])
+def test_v2_is_read_under_both_sets_of_file_names(tmp_path: Path, prefix: str) -> None:
+    loaded = load("sthv2", write_v2(tmp_path, prefix=prefix), "train")
+    about = {"template": "Pushing [something] from left to right", "text": "pushing a pen"}
+    assert loaded == Annotations("sthv2", "train", CLASSES, [Video("78687", "78687.webm", 0, about=about)])
+
+
+def test_v2_classes_come_in_the_order_of_their_indices(tmp_path: Path) -> None:
+    write_v2(tmp_path, labels={CLASSES[0]: "1", CLASSES[1]: "0"})
+    loaded = load("sthv2", tmp_path, "train")
+    assert loaded.classes == CLASSES[::-1]
+    assert loaded.videos[0].label == 1
+
+
+def test_v2_placeholders_and_numeric_ids_are_kept(tmp_path: Path) -> None:
+    row = {"id": 5, "template": "Approaching [something] with your camera", "placeholders": ["a mug"]}
+    video = load("sthv2", write_v2(tmp_path, [row]), "train").videos[0]
+    assert (video.key, video.label, video.about["placeholders"]) == ("5", 1, ["a mug"])
+
+
+def test_v1_class_index_is_the_line_of_the_class(tmp_path: Path) -> None:
+    write_v1(tmp_path)
+    assert load("sthv1", tmp_path, "train").videos == [
+        Video("100218", "100218", 1),
+        Video("24413", "24413", 0),
+    ]
+    assert load("sthv1", tmp_path, "validation").videos == [Video("7", "7", 1)]
+
+
+def test_a_test_split_has_no_labels(tmp_path: Path) -> None:
+    write_v2(tmp_path)
+    (tmp_path / "test.json").write_text('[{"id": "9"}]')
+    assert load("sthv2", tmp_path, "test").videos == [Video("9", "9.webm", None)]
+    assert load("sthv1", write_v1(tmp_path), "test").videos == [Video("1", "1", None), Video("2", "2", None)]
+
+
+def test_the_test_split_is_optional(tmp_path: Path) -> None:
+    write_v2(tmp_path)
+    assert splits("sthv2", tmp_path) == ["train", "validation"]
+    (tmp_path / "test.json").write_text('[{"id": "9"}]')
+    assert splits("sthv2", tmp_path) == ["train", "validation", "test"]
+
+
+def error(dataset: str, folder: Path, split: str = "train") -> str:
+    with pytest.raises(UserError) as caught:
+        load(dataset, folder, split)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_missing_file_is_named_with_all_its_possible_names(tmp_path: Path) -> None:
+    write_v2(tmp_path)
+    message = error("sthv2", tmp_path, "validation")
+    assert str(tmp_path) in message
+    assert "something-something-v2-validation.json" in message and "no validation.json" in message
+    assert "something-something-v1-labels.csv" in error("sthv1", tmp_path)
+
+
+@pytest.mark.parametrize("dataset", ["sthv1", "sthv2"])
+def test_an_unknown_class_names_file_and_id(tmp_path: Path, dataset: str) -> None:
+    if dataset == "sthv1":
+        write_v1(tmp_path)
+        (tmp_path / "something-something-v1-train.csv").write_text("17;Juggling something\n")
+    else:
+        write_v2(tmp_path, [{"id": "17", "template": "Juggling [something]"}])
+    message = error(dataset, tmp_path)
+    assert "train." in message and "'17'" in message and "'Juggling something'" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        ("../../etc/passwd", "path separator"),
+        ("..", "dot"),
+        ("a\\b", "path separator"),
+        ("a.b", "dot"),
+        ("", "empty"),
+        ("a\nb", "control character"),
+        ("\ud800", "control character"),
+        ("x" * (MAX_KEY_BYTES + 1), "longer than 94 bytes"),
+        ("é" * (MAX_KEY_BYTES // 2 + 1), "longer than 94 bytes"),
+    ],
+)
+def test_an_id_that_is_no_safe_name_is_refused(tmp_path: Path, key: str, fault: str) -> None:
+    write_v2(tmp_path, [{"id": key, "template": CLASSES[0]}])
+    message = error("sthv2", tmp_path)
+    assert fault in message and "train.json" in message and repr(key) in message
+
+
+def test_the_longest_key_is_allowed() -> None:
+    assert key_fault("x" * MAX_KEY_BYTES) is None
+
+
+def test_a_repeated_id_is_refused(tmp_path: Path) -> None:
+    row = {"id": "3", "template": CLASSES[0]}
+    assert "'3' appears twice" in error("sthv2", write_v2(tmp_path, [row, row]))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'[{"id": "\xff"}]', "not UTF-8 (byte 9)"),
+        (b"[{\n", "not valid JSON (line 2"),
+        (b"{}", "expected a list"),
+        (b"[]", "no videos"),
+        (b'[{"label": "x"}]', "entry 1 has no `id`"),
+        (b'[{"id": "1"}]', "id '1' has no `template`"),
+    ],
+)
+def test_a_malformed_v2_file_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    write_v2(tmp_path)
+    (tmp_path / "train.json").write_bytes(content)
+    message = error("sthv2", tmp_path)
+    assert says in message and str(tmp_path / "train.json") in message
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (["a"], "expected an object"),
+        ({"a": "x"}, "index 'x'"),
+        ({"a": "0", "b": "0"}, "given to 'a' and to 'b'"),
+        ({"a": "0", "b": "2"}, "must be 0 to 1"),
+        ({}, "no classes"),
+    ],
+)
+def test_a_malformed_class_list_is_named(tmp_path: Path, labels: object, says: str) -> None:
+    message = error("sthv2", write_v2(tmp_path, labels=labels))
+    assert says in message and "labels.json" in message
+
+
+def test_a_v1_line_without_label_is_named(tmp_path: Path) -> None:
+    write_v1(tmp_path)
+    (tmp_path / "something-something-v1-train.csv").write_text("17\n")
+    assert "line 1: expected `id;label`" in error("sthv1", tmp_path)
+
+
+def test_a_repeated_v1_class_is_refused(tmp_path: Path) -> None:
+    write_v1(tmp_path)
+    (tmp_path / "something-something-v1-labels.csv").write_text("a\na\n")
+    assert "class 'a' appears twice" in error("sthv1", tmp_path)
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    assert "unknown split 'dev'" in error("sthv2", write_v2(tmp_path), "dev")
+
+
+def test_the_fingerprint_tells_any_change() -> None:
+    videos = [Video("1", "1.webm", 0), Video("2", "2.webm", 1)]
+    changed = [
+        videos[::-1],
+        [Video("1", "1.webm", 1), videos[1]],
+        [Video("1", "1.mp4", 0), videos[1]],
+        [Video("1", "1.webm", 0, start=1.0), videos[1]],
+        [Video("1", "1.webm", 0, about={"text": "x"}), videos[1]],
+        videos[:1],
+    ]
+    assert len({fingerprint(v) for v in [videos, *changed]}) == len(changed) + 1
