@@ -33,7 +33,7 @@ from benchmarks import other_loaders, videos
 from pipeline import config as configuration
 from pipeline.data import sampling
 from pipeline.data.clips import train_cutter
-from pipeline.data.lanes import LaneReader
+from pipeline.data.lane_reader import LaneReader
 from pipeline.data.loader import batches
 from pipeline.data.samples import checked
 from pipeline.data.stream import ClipStream, Passes

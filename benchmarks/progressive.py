@@ -31,7 +31,7 @@ from pipeline.order import plan
 from pipeline.ranks.distributed import World
 from pipeline.run import journal
 from pipeline.training.initialise import initialise
-from pipeline.training.learner import build_model
+from pipeline.training.network import build_model
 from pipeline.training.statistics import recompute
 from sharding import storage
 from sharding.format import manifest

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline import config as configuration
 from pipeline.data.clips import train_cutter
-from pipeline.data.lanes import LaneReader
+from pipeline.data.lane_reader import LaneReader
 from pipeline.data.loader import batches
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan

@@ -21,8 +21,8 @@ from benchmarks.loader import prepare
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.data.clips import eval_cutter, train_cutter
-from pipeline.data.lanes import StoredShards
 from pipeline.data.loader import batches
+from pipeline.data.shards import StoredShards
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan
 from sharding.format.manifest import Manifest

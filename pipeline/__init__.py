@@ -1,1 +1,1 @@
-"""Shards to batches, batches to a trained checkpoint, a checkpoint to scores."""
+"""From shards to a trained and scored network. The modules here are the programs; the rooms below are what they use."""

@@ -11,11 +11,11 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.config import Config
+from pipeline.data.splits import is_labelled
 from pipeline.evaluation import outputs, time_order
 from pipeline.evaluation.predictions import Predictions, predict
 from pipeline.evaluation.scores import score
 from pipeline.evaluation.trained import Trained, load
-from pipeline.order import position
 from pipeline.ranks.distributed import joined
 from sharding.errors import UserError, one_line_errors
 from sharding.format import manifest
@@ -66,7 +66,7 @@ def _check(split: Manifest, trained: Trained, args: argparse.Namespace) -> None:
     """`UserError` where the split cannot be scored, or nothing would be left of its predictions."""
     if split.classes != trained.classes:
         raise UserError(f"{split.root}: its classes are not those that {args.checkpoint} was trained on")
-    if not position.is_labelled(split) and (args.order != "forward" or not args.out):
+    if not is_labelled(split) and (args.order != "forward" or not args.out):
         raise UserError(
             f"{split.root}: its videos have no labels to score against; with --out alone they are predicted"
         )
@@ -79,7 +79,7 @@ def _report(
     about = {"split": split.split, "checkpoint": args.checkpoint}
     if args.out:
         outputs.write_predictions(args.out, split, found)
-    if not position.is_labelled(split):
+    if not is_labelled(split):
         outputs.write_leaderboard(args.out, split, found)
         print(json.dumps({**about, "videos": len(found.keys)}), flush=True)
         if split.failures:

@@ -34,13 +34,13 @@ svg.matrix rect { fill: none; stroke: var(--axis); }
 
 def render(runs: Sequence[Record]) -> str:
     """The page of these runs."""
-    answers = [answers.section(run, found, i) for i, run in enumerate(runs) for found in run.answers()]
+    answered = [answers.section(run, found, i) for i, run in enumerate(runs) for found in run.answers()]
     body = [
         scores.runs_table(runs),
         scores.evaluations_table(runs),
         scores.orders_table(runs),
         curves.section(runs),
-        *answers,
+        *answered,
     ]
     return document(", ".join(run.name for run in runs), body, STYLE)
 

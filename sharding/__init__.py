@@ -1,1 +1,1 @@
-"""Videos to WebDataset shards, and what a shard is (format, manifest, storage). Imports no torch."""
+"""From labelled videos to shards, and what a shard is; no torch. `cli` is the program; the rooms below are what it uses."""

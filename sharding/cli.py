@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharding.errors import one_line_errors
+from sharding.sources.annotations import DATASETS
+from sharding.sources.something import SPLITS
 
 if TYPE_CHECKING:
     from sharding.building.settings import Settings
-
-_SPLITS = ("train", "validation", "test")
 
 
 @one_line_errors
@@ -158,7 +158,7 @@ def _present(url: str) -> list[str]:
     from sharding import storage
     from sharding.errors import UserError
 
-    present = [split for split in _SPLITS if storage.list_names(storage.join(url, split))]
+    present = [split for split in SPLITS if storage.list_names(storage.join(url, split))]
     if not present:
         raise UserError(f"{url}: no train, validation or test in it; give the folder above them, or --split")
     return present
@@ -291,9 +291,7 @@ def _add_inspect(inspect: argparse.ArgumentParser) -> None:
 
 def _add_what(command: argparse.ArgumentParser, verb: str) -> argparse._ArgumentGroup:
     source = command.add_argument_group("what")
-    source.add_argument(
-        "--dataset", choices=("sthv1", "sthv2", "csv"), required=True, help="the kind of annotations"
-    )
+    source.add_argument("--dataset", choices=DATASETS, required=True, help="the kind of annotations")
     source.add_argument(
         "--annotations",
         type=Path,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.data.cache import CachedShards, ShardCache
-from pipeline.data.lanes import StoredShards
+from pipeline.data.shards import StoredShards
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
 

@@ -7,7 +7,7 @@ import torch
 
 from blvnet import BLVNetTAM
 from pipeline.config import Config
-from pipeline.training.learner import build_model
+from pipeline.training.network import build_model
 
 _SCALE = 2000.0  # gives logits of the size of one
 

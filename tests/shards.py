@@ -11,7 +11,7 @@ from pipeline.data.samples import Sample, Span, checked
 from sharding import storage
 from sharding.format import manifest, mjpeg
 from sharding.format.manifest import Manifest
-from sharding.format.shard import Recipe, Writer, load_sidecar, save_sidecar, sidecar_name, tar_name
+from sharding.format.shard import Place, Recipe, Writer, load_sidecar, save_sidecar, tar_name
 
 CLASSES = [
     "Pulling [something] from left to right",
@@ -68,8 +68,9 @@ def make(
             writer.add(f"clip-{sample}", meta, jpegs, sum(sizes))
             sample += 1
         writer.finish()
-        storage.write_bytes(storage.join(folder, tar_name(i)), tar.getvalue())
-        save_sidecar(storage.join(folder, sidecar_name(i)), writer.sidecar(tar_name(i), [], recipe))
+        place = Place(folder, tar_name(i))
+        storage.write_bytes(place.tar_url, tar.getvalue())
+        save_sidecar(place.sidecar_url, writer.sidecar(place.tar_name, [], recipe))
     return manifest.finalize(folder)
 
 

@@ -23,6 +23,7 @@ from azure.storage.blob import BlobServiceClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from sharding import storage
 from sharding.storage import azure as azure_store
 from sharding.storage import gcs as gcs_store
 from sharding.storage import s3 as s3_store
@@ -172,14 +173,24 @@ def azure(azure_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
 @contextlib.contextmanager
 def fresh_clients() -> Iterator[None]:
     """Within the block, clients are made anew from the environment and the time-outs as they are now."""
-    stores = (s3_store, gcs_store, azure_store)
-    for store in stores:
-        store.forget_clients()
+    _forget_clients()
     try:
         yield
     finally:
-        for store in stores:
-            store.forget_clients()
+        _forget_clients()
+
+
+def _forget_clients() -> None:
+    for store in (s3_store, gcs_store, azure_store):
+        if store._client_of.cache_info().currsize:
+            store._client().close()
+        store._client_of.cache_clear()
+
+
+def upload(local_path: Path, url: str) -> None:
+    """Publish a local file under `url`, piece by piece."""
+    with storage.open_read(local_path) as source, storage.publish(url) as target:
+        shutil.copyfileobj(source, target, 4 << 20)
 
 
 @contextlib.contextmanager

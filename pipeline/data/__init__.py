@@ -1,0 +1,1 @@
+"""From shards to batches of clips. May import `order` and `ranks`."""

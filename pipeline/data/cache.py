@@ -23,7 +23,7 @@ from typing import BinaryIO, ClassVar, cast
 from isal import isal_zlib
 
 from pipeline.config import Data
-from pipeline.data.lanes import Shards, StoredShards, rows_in
+from pipeline.data.shards import Shards, StoredShards, rows_in
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
@@ -189,7 +189,7 @@ def _reserved(path: Path) -> int:
 
 @dataclass(frozen=True)
 class CachedShards:
-    """The shards of a split, from a cache as far as they are there; see `pipeline.data.lanes.Shards`.
+    """The shards of a split, from a cache as far as they are there; see `pipeline.data.shards.Shards`.
 
     A shard that is read from its first sample on is kept on the way, in the same read of the store. One that is begun
     in the middle, or that another process is just fetching, is streamed. Sidecars are kept too.

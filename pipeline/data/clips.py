@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipeline.config import Config, Views
 from pipeline.data import sampling
+from pipeline.data.frame_order import FrameOrder, reordered
 from pipeline.data.samples import DamagedError, Sample
 from pipeline.data.transforms import (
     Box,
@@ -20,7 +21,6 @@ from pipeline.data.transforms import (
     mirror_labels,
     resize_into,
 )
-from pipeline.evaluation.time_order import FrameOrder, reordered
 from sharding.errors import UserError
 from sharding.format import mjpeg
 

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TypeVar
 
 from pipeline.config import Data
-from pipeline.data.lanes import LaneReader
+from pipeline.data.lane_reader import LaneReader
 from pipeline.data.samples import DamagedError, Span
 from sharding.errors import UserError
 

@@ -13,9 +13,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.data.batch import Batch, Failure
 from pipeline.data.corrupt import Substitutes
-from pipeline.data.lanes import LaneReader, Shards, StoredShards
-from pipeline.data.opening import Lanes
+from pipeline.data.lane_reader import LaneReader
+from pipeline.data.lanes import Lanes
 from pipeline.data.samples import DamagedError, Sample, Span, checked
+from pipeline.data.shards import Shards, StoredShards
 from pipeline.order import plan
 from sharding.building.memory import keep_freed_blocks
 from sharding.errors import UserError

@@ -11,9 +11,9 @@ from tqdm import tqdm
 from pipeline.config import Config
 from pipeline.data.cache import shards_of
 from pipeline.data.clips import EvalCutter, eval_cutter
+from pipeline.data.frame_order import FrameOrder
 from pipeline.data.loader import batches
 from pipeline.data.stream import ClipStream, Passes
-from pipeline.evaluation.time_order import FrameOrder
 from pipeline.order import plan
 from pipeline.ranks.distributed import World
 from pipeline.training.inference import Inference

@@ -1,14 +1,12 @@
-"""The order of a clip's frames: forwards as filmed, backwards, or mixed; and what that does to predictions."""
+"""What the order of a clip's frames does to predictions: the drop, and what is taken for its mirror in time."""
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from pipeline.data.frame_order import FrameOrder
 from pipeline.evaluation.confusion import Floats, Ints
-
-FrameOrder = Literal["forward", "reverse", "shuffle"]
 
 # Phrases of class names that change places when a film runs backwards.
 _EXCHANGED = (
@@ -46,18 +44,6 @@ class OrderEffect:
     mirrored_classes: int
     recognised: int
     flipped: float | None
-
-
-def reordered(clips: Ints, order: FrameOrder, key: str) -> Ints:
-    """The frame numbers of `clips`, int64 (clips, frames), with those of each clip in `order`.
-
-    Mixing follows from the video's `key`: it is the same in every run, whoever does it.
-    """
-    if order == "reverse":
-        return np.ascontiguousarray(clips[:, ::-1])
-    if order == "shuffle":
-        return np.random.default_rng(list(key.encode())).permuted(clips, axis=1)
-    return clips
 
 
 def time_mirrors(classes: list[str]) -> Ints:

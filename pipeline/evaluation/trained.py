@@ -9,13 +9,12 @@ from typing import Any
 from blvnet import BLVNetTAM, weights, zoo
 from pipeline import config as configuration
 from pipeline.config import Config
-from pipeline.order import position
 from pipeline.run import checkpoint
-from pipeline.training.learner import build_model
+from pipeline.training.network import build_model, check_model
 from sharding import storage
 from sharding.building.settings import Settings
 from sharding.errors import UserError
-from sharding.sources import annotations
+from sharding.sources import something
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ def load(url: str, overrides: list[str]) -> Trained:
     """What the checkpoint at `url` holds, with its configuration changed by `overrides`."""
     state = checkpoint.load(url)
     config = configuration.override(copy.deepcopy(state["config"]), overrides, url)
-    position.check_model(state["config"], config, url)
+    check_model(state["config"], config, url)
     model = build_model(config, len(state["classes"]))
     model.load_state_dict(checkpoint.weights_of(state))
     return Trained(model, config, state["classes"], _settings(state.get("shards", {})))
@@ -57,7 +56,7 @@ def published(name: str, file: str, class_file: str | None, overrides: list[str]
         raise UserError(f"{file}: weights of an image network, which knows no videos; give a released model")
     classes = [str(i) for i in range(zoo.CLASSES)]
     if class_file:
-        classes = annotations.load_classes(Path(class_file))
+        classes = something.load_classes(Path(class_file))
         if len(classes) != zoo.CLASSES:
             raise UserError(f"{class_file}: {len(classes)} classes, and the model has {zoo.CLASSES}")
     return Trained(model, config, classes, Settings())

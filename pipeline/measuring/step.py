@@ -15,7 +15,8 @@ from torch.optim.optimizer import (
 from pipeline.config import Config
 from pipeline.data.stream import empty_clips
 from pipeline.ranks.distributed import World
-from pipeline.training.learner import Learner, build_model
+from pipeline.training.learner import Learner
+from pipeline.training.network import build_model
 from sharding.errors import UserError
 
 CLASSES = 174  # Something-Something v2's

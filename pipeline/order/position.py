@@ -7,7 +7,6 @@ from pipeline.config import Config
 from pipeline.order import plan
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
-from sharding.format.shard import load_sidecar
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,6 @@ class Position:
         """The order of samples."""
         return plan.Order(self.seed, self.lanes, self.window)
 
-    def evaluates(self, every: int, epochs: int) -> bool:
-        """Whether the epoch that has just ended is evaluated: each `every`-th is, and the last of `epochs`."""
-        return self.epoch % every == 0 or self.epoch == epochs
-
     def after(self, steps: int) -> "Position":
         """The position after `steps` steps of the run."""
         return replace(self, done=steps)
@@ -63,33 +58,6 @@ def first(config: Config, train_set: Manifest, ranks: int) -> Position:
         )
     lanes = config.data.lanes or ranks * max(config.data.workers, 1)
     return Position(train_set.sha256, config.run.seed, lanes, config.data.window, batch, steps)
-
-
-def check_model(saved: dict[str, Any], config: Config, source: str) -> None:
-    """`UserError` where the network is not the one whose configuration the checkpoint in `source` kept."""
-    wanted = config.model.model_dump(mode="json")
-    for name, value in saved["model"].items():
-        if wanted[name] != value:
-            raise UserError(
-                f"{source}: model.{name} was {value} when this was trained, and cannot be {wanted[name]}"
-            )
-
-
-def check_splits(train_set: Manifest, validation_set: Manifest) -> None:
-    """`UserError` where the two do not belong together, or one has no labels."""
-    if train_set.classes != validation_set.classes:
-        raise UserError(f"{validation_set.root}: its classes are not those of {train_set.root}")
-    for split in (train_set, validation_set):
-        if not is_labelled(split):
-            raise UserError(
-                f"{split.root}: its samples have no labels; train and validate on labelled splits"
-            )
-
-
-def is_labelled(split: Manifest) -> bool:
-    """Whether the first sample has a label."""
-    first = next(i for i, shard in enumerate(split.shards) if shard.samples)
-    return load_sidecar(split.sidecar_url(first)).samples[0].label is not None
 
 
 def resumed(state: dict[str, Any], fresh: Position, folder: str, lanes_given: bool) -> Position:

@@ -1,0 +1,1 @@
+"""What the folders of runs say, as a page. May import `evaluation`, `run` and `order`."""

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from pipeline.order.position import Position
-from pipeline.run import journal
 from pipeline.run.journal import Journal, Line
 from sharding import storage
 from sharding.errors import UserError
@@ -126,26 +125,6 @@ def lines(url: str) -> Iterator[Line]:
         for line in stream:
             if line.endswith(b"\n"):
                 yield json.loads(line)
-
-
-def keys_by_step(folder: str) -> dict[int, list[str]]:
-    """The keys of every global batch of a run in order of number, by steps done; restarts are joined."""
-    used: dict[int, dict[int, str]] = {}
-    for start, batch in _batches(folder):
-        used = {step: keys for step, keys in used.items() if step <= start}
-        used.update(batch)
-    return {step: [keys[number] for number in sorted(keys)] for step, keys in sorted(used.items())}
-
-
-def _batches(folder: str) -> list[tuple[int, dict[int, dict[int, str]]]]:
-    """For each start of the run, in order: by steps done, the key of each sample number."""
-    starts: dict[int, dict[int, dict[int, str]]] = {}
-    for match, url in _files(folder, _LOG):
-        steps = starts.setdefault(int(match[1]), {})
-        for line in journal.read(url):
-            keys = steps.setdefault(line["step"], {})
-            keys.update(zip(line["numbers"], line["keys"], strict=True))
-    return sorted(starts.items())
 
 
 def _files(folder: str, pattern: re.Pattern[str]) -> list[tuple[re.Match[str], str]]:

@@ -9,7 +9,6 @@ import io
 import json
 import pickle
 import sys
-import time
 from typing import Any
 
 import torch
@@ -70,26 +69,6 @@ class Checkpoints:
 
     def _entries(self) -> list[State]:
         return list(_read_json(self._url("latest.json")).get("kept", []))
-
-
-class Due:
-    """Whether a checkpoint is due: so many steps or minutes after the last one."""
-
-    def __init__(self, steps: int | None, minutes: float | None) -> None:
-        self._steps, self._minutes = steps, minutes
-        self._last = time.monotonic()
-
-    def by_steps(self, done: int) -> bool:
-        """Whether the number of steps done says so; the same on every rank."""
-        return self._steps is not None and done % self._steps == 0
-
-    def by_time(self) -> bool:
-        """Whether this process's clock says so."""
-        return self._minutes is not None and time.monotonic() - self._last >= 60 * self._minutes
-
-    def saved(self) -> None:
-        """A checkpoint was written now."""
-        self._last = time.monotonic()
 
 
 class DamagedError(UserError):

@@ -1,12 +1,9 @@
 """What a run writes into its folder while it trains: metrics, the audit, unfit steps, checkpoints."""
 
-from dataclasses import asdict
 from types import TracebackType
 
 from pipeline.config import Config
 from pipeline.data.batch import Batch
-from pipeline.evaluation.predictions import Predictions
-from pipeline.evaluation.scores import score
 from pipeline.order.position import Position
 from pipeline.ranks.distributed import World
 from pipeline.ranks.preemption import Preempted
@@ -47,18 +44,12 @@ class RunFolder:
             self._reporter.train(line)
         self._unfit.judge(unfit)
 
-    def validation(self, at: Position, split: Manifest, predictions: Predictions | None) -> float | None:
-        """The `predictions` after the last step of an epoch; returns their top-1 accuracy.
-
-        None on the other ranks than the main process.
-        """
-        if predictions is None or self._reporter is None:
-            return None
-        scores = score(predictions)
+    def validation(self, at: Position, figures: Line, split: Manifest, keys: list[str]) -> None:
+        """The scores after the last step of an epoch, over the samples `keys` of `split`; on the main process alone."""
         if self._audit:
-            self._audit.validation(at.done, split, predictions.keys)
-        self._reporter.validation({"step": at.done, "epoch": at.epoch - 1, **asdict(scores)})
-        return scores.top1
+            self._audit.validation(at.done, split, keys)
+        if self._reporter:
+            self._reporter.validation({"step": at.done, "epoch": at.epoch - 1, **figures})
 
     def save(self, at: Position, state: State, top1: float | None) -> None:
         """Begin a checkpoint; what led to it is on record before it is."""

@@ -22,11 +22,6 @@ from pipeline.training.precision import Precision
 from sharding.errors import UserError
 
 
-def build_model(config: Config, num_classes: int) -> BLVNetTAM:
-    """The network that the configuration describes, with random weights."""
-    return BLVNetTAM(num_classes=num_classes, **config.model.model_dump())
-
-
 class Learner:
     """A model on this rank's device, trained together with the other ranks.
 

@@ -4,7 +4,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.config import Config
-from pipeline.training.learner import build_model
+from pipeline.training.network import build_model
 
 PEAK_TFLOPS = {
     "V100": {"fp16": 125.0},

@@ -1,0 +1,1 @@
+"""From videos to sound shards, in many processes and on many machines. May import `sources`, `format`, `storage`, `pages`."""

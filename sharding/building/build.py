@@ -23,7 +23,7 @@ from sharding.format import manifest
 from sharding.format.manifest import Manifest
 from sharding.format.shard import Recipe, Sidecar
 from sharding.sources import annotations
-from sharding.sources.annotations import Annotations, Video
+from sharding.sources.videos import Annotations, Video, fingerprint
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def make_plan(listed: Annotations, settings: Settings) -> Plan:
         split=listed.split,
         classes=listed.classes,
         settings=settings.to_dict(),
-        annotations=annotations.fingerprint(videos),
+        annotations=fingerprint(videos),
         shards=len(shards),
     )
     return Plan(recipe, shards)
@@ -153,7 +153,7 @@ def _build_shards(missing: list[Job], jobs: list[Job], request: Request, summary
 
         def on_step(job: Job, key: str | None) -> None:
             if key is not None:
-                counted[job.tar_url] = counted.get(job.tar_url, 0) + 1
+                counted[job.place.tar_url] = counted.get(job.place.tar_url, 0) + 1
                 bar.update()
 
         def on_result(job: Job, sidecar: Sidecar) -> None:
@@ -165,8 +165,8 @@ def _build_shards(missing: list[Job], jobs: list[Job], request: Request, summary
             bar.set_postfix(failed=summary.failures)
 
         def on_lost(lost: pool.Lost[Job]) -> Job:
-            bar.update(-counted.pop(lost.task.tar_url, 0))
-            skipped, message = losses.judge(lost, lost.task.tar_url)
+            bar.update(-counted.pop(lost.task.place.tar_url, 0))
+            skipped, message = losses.judge(lost, lost.task.place.tar_url)
             bar.write(message, file=sys.stderr)
             return dataclasses.replace(lost.task, skipped=lost.task.skipped | skipped)
 

@@ -22,8 +22,8 @@ from sharding.errors import UserError
 from sharding.format import shard
 from sharding.pages import units
 from sharding.pages.figure import Figure, mean, total
-from sharding.sources.annotations import Video
 from sharding.sources.decode import Unusable
+from sharding.sources.videos import Video
 
 # Behind its samples a tar has two blocks of 512 bytes, and is filled up to 20: by 9.5 on average.
 _TAR_END_BYTES = (2 + 9.5) * 512

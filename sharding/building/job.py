@@ -9,9 +9,9 @@ from sharding.building import memory, pool, sample
 from sharding.building.settings import Settings
 from sharding.errors import UserError
 from sharding.format import shard
-from sharding.format.shard import Failure, Recipe, Sidecar
-from sharding.sources.annotations import Video
+from sharding.format.shard import Failure, Place, Recipe, Sidecar
 from sharding.sources.decode import Unusable
+from sharding.sources.videos import Video
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,9 @@ class Job:
     skipped: dict[str, str] = field(default_factory=dict)
 
     @property
-    def tar_url(self) -> str:
-        return storage.join(self.url, shard.tar_name(self.index))
-
-    @property
-    def sidecar_url(self) -> str:
-        return storage.join(self.url, shard.sidecar_name(self.index))
+    def place(self) -> Place:
+        """Where the shard will lie."""
+        return Place(self.url, shard.tar_name(self.index))
 
 
 def build_shard(job: Job, report: pool.Report) -> Sidecar:
@@ -45,13 +42,13 @@ def build_shard(job: Job, report: pool.Report) -> Sidecar:
         return _build_shard(job, report)
     except OSError as error:
         raise UserError(
-            f"{job.tar_url}: cannot be built: {error.strerror} (long videos need room in {tempfile.gettempdir()})"
+            f"{job.place.tar_url}: cannot be built: {error.strerror} (long videos need room in {tempfile.gettempdir()})"
         ) from error
 
 
 def _build_shard(job: Job, report: pool.Report) -> Sidecar:
     failures = []
-    with storage.publish(job.tar_url) as stream:
+    with storage.publish(job.place.tar_url) as stream:
         writer = shard.Writer(stream)
         for video in job.videos:
             report(video.key)
@@ -67,6 +64,6 @@ def _build_shard(job: Job, report: pool.Report) -> Sidecar:
                 writer.add(video.key, meta, jpegs, jpegs.bytes)
         report(None)
         writer.finish()
-    sidecar = writer.sidecar(shard.tar_name(job.index), failures, job.recipe)
-    shard.save_sidecar(job.sidecar_url, sidecar)
+    sidecar = writer.sidecar(job.place.tar_name, failures, job.recipe)
+    shard.save_sidecar(job.place.sidecar_url, sidecar)
     return sidecar

@@ -6,7 +6,7 @@ from sharding import storage
 from sharding.building import verify
 from sharding.building.job import Job
 from sharding.errors import UserError
-from sharding.format import manifest, shard
+from sharding.format.soundness import WrongSizeError, check
 
 _REQUESTS = 16  # at the same time: a bucket answers each in tens of milliseconds
 
@@ -22,33 +22,29 @@ def missing(jobs: list[Job], repair: bool, workers: int) -> list[Job]:
         names = {
             url: set(found) for url, found in zip(urls, threads.map(storage.list_names, urls), strict=True)
         }
-        faults = list(threads.map(lambda job: _fault(job, names[job.url]), jobs))
-    usable = [job for job, fault in zip(jobs, faults, strict=True) if fault is None]
-    for fault in faults:
+        found = list(threads.map(lambda job: _is_done(job, names[job.url]), jobs))
+    done = [job for job, answer in zip(jobs, found, strict=True) if answer is True]
+    for answer in found:
         # A repair needs one sound shard to tell a damaged sidecar from a folder of another build.
-        if isinstance(fault, UserError) and not (repair and usable):
-            raise fault
-    todo = {job.tar_url for job in jobs} - {job.tar_url for job in usable}
+        if isinstance(answer, UserError) and not (repair and done):
+            raise answer
+    todo = {job.place for job in jobs} - {job.place for job in done}
     if repair:
-        targets = [verify.Target(job.url, shard.tar_name(job.index), len(job.videos)) for job in usable]
-        todo |= {target.tar_url for target in verify.check(targets, workers, "check")}
-        for job in jobs:
-            if job.tar_url in todo:
-                storage.remove(job.sidecar_url)
-    return [job for job in jobs if job.tar_url in todo]
+        targets = [verify.Target(job.place, len(job.videos)) for job in done]
+        todo |= {target.place for target in verify.check(targets, workers, "check")}
+        for place in todo:
+            storage.remove(place.sidecar_url)
+    return [job for job in jobs if job.place in todo]
 
 
-def _fault(job: Job, names: set[str]) -> UserError | str | None:
-    """Why a shard does not count as built: a word if it is not there, an error if it should not be there so."""
-    if not {shard.tar_name(job.index), shard.sidecar_name(job.index)} <= names:
-        return "absent"
+def _is_done(job: Job, names: set[str]) -> bool | UserError:
+    """Whether a shard counts as built, or why it should not be there as it is."""
+    if not job.place.is_among(names):
+        return False
     try:
-        sidecar = shard.load_sidecar(job.sidecar_url)
+        check(job.place, job.recipe)
+    except WrongSizeError:
+        return False
     except UserError as error:
         return error
-    if sidecar.recipe != job.recipe:
-        return UserError(
-            f"{job.sidecar_url}: built from other settings or annotations: "
-            f"{manifest.difference(job.recipe, sidecar.recipe)}; build with those of before, or into another folder"
-        )
-    return None if storage.size(job.tar_url) == sidecar.bytes else "cut short"
+    return True

@@ -7,9 +7,9 @@ from sharding.building.settings import MIN_FRAMES, Settings
 from sharding.building.spool import Spool
 from sharding.format import mjpeg
 from sharding.sources import decode
-from sharding.sources.annotations import Video
 from sharding.sources.decode import Unusable
 from sharding.sources.resize import Resizer
+from sharding.sources.videos import Video
 
 
 def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, Any], Spool]:

@@ -10,9 +10,9 @@ from isal import isal_zlib
 from sharding import storage
 from sharding.building import pool, progress
 from sharding.errors import UserError
-from sharding.format import manifest, mjpeg, shard
+from sharding.format import manifest, mjpeg, shard, soundness
 from sharding.format.manifest import ShardRow
-from sharding.format.shard import SampleRow, Sidecar
+from sharding.format.shard import Place, SampleRow, Sidecar
 
 _READ_BYTES = 4 << 20
 
@@ -21,18 +21,9 @@ _READ_BYTES = 4 << 20
 class Target:
     """One shard to check. `row` is what the manifest says of it, where there is one."""
 
-    url: str
-    name: str
+    place: Place
     samples: int
     row: ShardRow | None = None
-
-    @property
-    def tar_url(self) -> str:
-        return storage.join(self.url, self.name)
-
-    @property
-    def sidecar_url(self) -> str:
-        return storage.join(self.url, self.name.removesuffix(".tar") + ".json")
 
 
 @dataclass
@@ -64,9 +55,9 @@ def verify(url: str, workers: int) -> Report:
     """
     made = manifest.load(url)
     report = Report(made.root, len(made.shards), made.samples, made.bytes)
-    targets = [Target(made.root, row.name, row.samples, row) for row in made.shards]
+    targets = [Target(made.place(i), row.samples, row) for i, row in enumerate(made.shards)]
     damaged = check(targets, workers, f"verify {made.split}")
-    report.problems = {target.name: problems for target, problems in damaged.items()}
+    report.problems = {target.place.tar_name: problems for target, problems in damaged.items()}
     listed = {row.name for row in made.shards}
     for name in storage.list_names(made.root):
         if name.endswith(".tar") and name not in listed:
@@ -94,7 +85,7 @@ def check(targets: list[Target], workers: int, title: str) -> dict[Target, list[
 
         def on_lost(lost: pool.Lost[Target]) -> Target:
             raise UserError(
-                f"{lost.task.tar_url}: the worker that checked it was ended ({lost.signal or lost.exitcode})"
+                f"{lost.task.place.tar_url}: the worker that checked it was ended ({lost.signal or lost.exitcode})"
             )
 
         pool.run(check_shard, targets, workers, on_step, on_result, on_lost)
@@ -103,26 +94,27 @@ def check(targets: list[Target], workers: int, title: str) -> dict[Target, list[
 
 def check_shard(target: Target, report: pool.Report) -> list[str]:
     """All that is wrong with one shard, in words; in a worker. `report` hears of each sample."""
+    problems: list[str] = []
     try:
-        sidecar = shard.load_sidecar(target.sidecar_url)
-    except UserError as error:
-        return [f"its sidecar cannot be used: {error}"]
-    row = target.row
-    if row is not None and (row.name, row.bytes, row.sha256) != (sidecar.name, sidecar.bytes, sidecar.sha256):
-        return ["its sidecar is not the one that the manifest was made from"]
-    try:
-        return list(_check_tar(target, sidecar, report))
+        sidecar = soundness.check(target.place)
+    except soundness.WrongSizeError as error:
+        sidecar = error.sidecar
+        problems.append(f"{error.size} bytes, should be {sidecar.bytes}")
     except UserError as error:
         return [str(error)]
+    row = target.row
+    if row is not None and (row.bytes, row.sha256) != (sidecar.bytes, sidecar.sha256):
+        return ["its sidecar is not the one that the manifest was made from"]
+    try:
+        return [*problems, *_check_tar(target, sidecar, report)]
+    except UserError as error:
+        return [*problems, str(error)]
 
 
 def _check_tar(target: Target, sidecar: Sidecar, report: pool.Report) -> Iterable[str]:
-    size = storage.size(target.tar_url)
-    if size != sidecar.bytes:
-        yield f"{size} bytes, should be {sidecar.bytes}"
     digest = hashlib.sha256()
     position = 0
-    with storage.open_read(target.tar_url) as stream:
+    with storage.open_read(target.place.tar_url) as stream:
         for row in sidecar.samples:
             report(row.key)
             if row.offset != position:

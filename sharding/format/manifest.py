@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,20 +13,20 @@ from sharding.errors import UserError
 from sharding.format.shard import (
     FORMAT,
     Failure,
+    Place,
     Recipe,
     Sidecar,
     load_failures,
     load_json,
     load_sidecar,
     parse_json,
-    sidecar_name,
     tar_name,
 )
+from sharding.format.soundness import examine, load_sidecars
 
 NAME = "manifest.json"
 FAILURES_NAME = "failures.csv"
 _SIDECAR = re.compile(r"shard-\d{6}\.json")
-_REQUESTS = 16  # sidecars read at the same time: a bucket answers each in tens of milliseconds
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,21 @@ class Manifest:
         failed = f", {len(self.failures)} failures" if self.failures else ""
         return f"{self.root}: {self.samples} videos, {self.bytes / 1e6:.1f} MB, {len(self.shards)} shards{failed}"
 
+    def place(self, i: int) -> Place:
+        """Where shard `i` lies."""
+        return Place(self.root, self.shards[i].name)
+
     def shard_url(self, i: int) -> str:
         """The URL of shard `i`'s tar."""
-        return storage.join(self.root, self.shards[i].name)
+        return self.place(i).tar_url
 
     def sidecar_url(self, i: int) -> str:
         """The URL of shard `i`'s sidecar."""
-        return storage.join(self.root, self.shards[i].name.removesuffix(".tar") + ".json")
+        return self.place(i).sidecar_url
+
+    def sidecars(self) -> list[Sidecar]:
+        """Of all shards, in order, as they are today."""
+        return load_sidecars(self.place(i) for i in range(len(self.shards)))
 
 
 def load(url: str) -> Manifest:
@@ -108,19 +115,24 @@ def load(url: str) -> Manifest:
 def finalize(url: str) -> Manifest:
     """Write the manifest of the split at `url` (`<root>/<split>`), and `failures.csv`, from its sidecars.
 
-    Raises `UserError`, naming them, where shards are missing, and where shards were built from different things.
+    Raises `UserError` where shards are missing, naming them, or not sound, or were built from different things.
     """
     names = set(storage.list_names(url))
     found = sorted(name for name in names if _SIDECAR.fullmatch(name))
     if not found:
         raise UserError(f"{url}: no shards in it; build them first")
-    sidecars = load_sidecars(url, found)
-    recipe = sidecars[0].recipe
-    for name, sidecar in zip(found, sidecars, strict=True):
-        if sidecar.recipe != recipe:
-            other = difference(sidecar.recipe, recipe)
-            raise UserError(f"{storage.join(url, name)}: built from other things than {found[0]}: {other}")
-    _check_complete(url, recipe.shards, names)
+    recipe = load_sidecar(storage.join(url, found[0])).recipe
+    places = [Place(url, tar_name(i)) for i in range(recipe.shards)]
+    _check_complete(url, places, names)
+    if strange := sorted(set(found) - {place.sidecar_name for place in places}):
+        raise UserError(
+            f"{storage.join(url, strange[0])}: there are {len(places)} shards, not so many; remove it"
+        )
+    sidecars = []
+    for sound in examine(places, recipe):
+        if isinstance(sound, UserError):
+            raise sound
+        sidecars.append(sound)
     content = _content(recipe, sidecars)
     storage.write_bytes(storage.join(url, FAILURES_NAME), _failures_csv(sidecars))
     text = json.dumps({"format": FORMAT, **content}, ensure_ascii=False, indent=1) + "\n"
@@ -130,37 +142,17 @@ def finalize(url: str) -> Manifest:
 
 def agrees(made: Manifest) -> bool:
     """Whether the manifest's file says what the sidecars say today."""
-    names = [row.name.removesuffix(".tar") + ".json" for row in made.shards]
-    sidecars = load_sidecars(made.root, names)
+    sidecars = made.sidecars()
     content = {"format": FORMAT, **_content(sidecars[0].recipe, sidecars)}
     return load_json(storage.join(made.root, NAME)) == content
 
 
-def load_sidecars(url: str, names: list[str]) -> list[Sidecar]:
-    """The sidecars of these names in the folder `url`, read at the same time."""
-    with ThreadPoolExecutor(_REQUESTS) as threads:
-        return list(threads.map(lambda name: load_sidecar(storage.join(url, name)), names))
-
-
-def difference(new: Recipe, old: Recipe) -> str:
-    """The first thing in which two recipes differ, for an error."""
-    mine, theirs = asdict(new), asdict(old)
-    mine |= {f"setting {k}": v for k, v in mine.pop("settings").items()}
-    theirs |= {f"setting {k}": v for k, v in theirs.pop("settings").items()}
-    for name in sorted({*mine, *theirs}, key=lambda n: (not n.startswith("setting"), n)):
-        if mine.get(name) != theirs.get(name):
-            if name in ("annotations", "classes"):
-                return f"the {name} differ"
-            return f"{name} is {mine.get(name)!r} and was {theirs.get(name)!r}"
-    return "nothing"
-
-
-def _check_complete(url: str, shards: int, names: set[str]) -> None:
-    missing = [tar_name(i) for i in range(shards) if not {tar_name(i), sidecar_name(i)} <= names]
+def _check_complete(url: str, places: list[Place], names: set[str]) -> None:
+    missing = [place.tar_name for place in places if not place.is_among(names)]
     if missing:
         some = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
         raise UserError(
-            f"{url}: {len(missing)} of {shards} shards are missing: {some}; run their build again"
+            f"{url}: {len(missing)} of {len(places)} shards are missing: {some}; run their build again"
         )
 
 

@@ -8,7 +8,7 @@ equal samples give equal bytes.
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
@@ -73,9 +73,29 @@ def tar_name(index: int) -> str:
     return f"shard-{index:06d}.tar"
 
 
-def sidecar_name(index: int) -> str:
-    """The name of the sidecar of shard `index`."""
-    return f"shard-{index:06d}.json"
+@dataclass(frozen=True)
+class Place:
+    """Where a shard lies: the URL of its split's folder, and the name of its tar there."""
+
+    folder: str
+    tar_name: str
+
+    @property
+    def sidecar_name(self) -> str:
+        """The name of its sidecar."""
+        return self.tar_name.removesuffix(".tar") + ".json"
+
+    @property
+    def tar_url(self) -> str:
+        return storage.join(self.folder, self.tar_name)
+
+    @property
+    def sidecar_url(self) -> str:
+        return storage.join(self.folder, self.sidecar_name)
+
+    def is_among(self, names: Container[str]) -> bool:
+        """Whether its tar and its sidecar are among the `names` in the folder."""
+        return self.tar_name in names and self.sidecar_name in names
 
 
 class Writer:

@@ -103,9 +103,7 @@ def look(urls: list[str], samples: int, every: int | None = None, seed: int = 0)
 
 def sample_rows(made: Manifest) -> list[tuple[str, SampleRow]]:
     """Every sample with the URL of its tar."""
-    names = [row.name.removesuffix(".tar") + ".json" for row in made.shards]
-    sidecars = manifest.load_sidecars(made.root, names)
-    return [(made.shard_url(i), row) for i, sidecar in enumerate(sidecars) for row in sidecar.samples]
+    return [(made.shard_url(i), row) for i, sidecar in enumerate(made.sidecars()) for row in sidecar.samples]
 
 
 def _choose(rows: list[tuple[str, SampleRow]], samples: int, seed: int) -> list[tuple[str, SampleRow]]:

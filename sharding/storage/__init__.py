@@ -3,13 +3,13 @@
 What is written is there in whole or not at all. Requests to a bucket have time-outs and are tried again
 (`sharding.storage.patience` has the numbers); what fails for good is a `UserError` that names the URL and the cause.
 Clients are made on first use, once per process, with the credentials of each cloud's own environment.
+This room may import no other.
 """
 
 import contextlib
 import io
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -101,12 +101,6 @@ def publish(url: Url) -> Iterator[BinaryIO]:
         with contextlib.suppress(*store.ERRORS):  # the first error is the one to tell
             writer.abandon()
         raise
-
-
-def upload(local_path: Url, url: Url) -> None:
-    """Publish a local file under `url`."""
-    with open_read(local_path) as source, publish(url) as target:
-        shutil.copyfileobj(source, target, 4 << 20)
 
 
 class _Output(io.RawIOBase):

@@ -183,10 +183,3 @@ def _identity(account: str) -> Any:
             "or pip install azure-identity to use the machine's identity"
         ) from error
     return DefaultAzureCredential()
-
-
-def forget_clients() -> None:
-    """Make a new client at the next request: for tests that change the environment."""
-    if _client_of.cache_info().currsize:
-        _client().close()
-    _client_of.cache_clear()

@@ -169,10 +169,3 @@ def _client() -> Any:
 def _client_of(process: int) -> Any:
     """The client of this process: connections must not be shared with a parent."""
     return storage.Client(project=None)  # objects are found by their bucket alone
-
-
-def forget_clients() -> None:
-    """Make a new client at the next request: for tests that change the environment."""
-    if _client_of.cache_info().currsize:
-        _client().close()
-    _client_of.cache_clear()

@@ -168,10 +168,3 @@ def _client_of(process: int) -> Any:
         tcp_keepalive=True,
     )
     return boto3.session.Session().client("s3", config=config)
-
-
-def forget_clients() -> None:
-    """Make a new client at the next request: for tests that change the environment."""
-    if _client_of.cache_info().currsize:
-        _client().close()
-    _client_of.cache_clear()

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from launch import cli, slurm
-from pipeline.run import audit_log, journal
+from pipeline.run import journal
 from sharding.building.build import Request, build
 from sharding.building.settings import Settings
 from sharding.demo import demo
-from tests import shards
+from tests import audits, shards
 from tests.cluster.slurm import Cluster, two_nodes, usable
 from tests.conftest import need
 from tests.processes import ROOT
@@ -71,7 +71,7 @@ def test_training_goes_on_after_its_time_limit_a_signal_and_the_loss_of_a_node(
     assert output.count("returning job") == 2
     assert output.count(f"resuming {run} after ") == 3
     assert reported_steps(run) == EPOCHS * STEPS
-    used = audit_log.keys_by_step(str(run))
+    used = audits.keys_by_step(str(run))
     assert list(used) == list(range(1, EPOCHS * STEPS + 1))
     for epoch in range(EPOCHS):
         keys = [key for step in range(epoch * STEPS, (epoch + 1) * STEPS) for key in used[step + 1]]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.run import audit_log, journal
-from tests import shards
+from pipeline.run import journal
+from tests import audits, shards
 from tests.cluster.hosts import ADDRESSES, two_hosts, usable
 from tests.conftest import need
 from tests.processes import started, wait_until
@@ -57,7 +57,7 @@ def test_two_hosts_meet_again_after_a_cut_network_and_finish(tmp_path: Path) -> 
     output = "".join(log.read_text() for log in logs.values())
     assert f"resuming {run} after " in output
     assert reported_steps(run) == EPOCHS * STEPS
-    used = audit_log.keys_by_step(str(run))
+    used = audits.keys_by_step(str(run))
     assert list(used) == list(range(1, EPOCHS * STEPS + 1))
     for epoch in range(EPOCHS):
         keys = [key for step in range(epoch * STEPS, (epoch + 1) * STEPS) for key in used[step + 1]]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.run import audit_log, checkpoint, journal
+from pipeline.run import checkpoint, journal
 from pipeline.run.proof import prove
 from sharding import storage
 from sharding.cli import main as blvnet_shard
+from tests import audits
 from tests.processes import run, torchrun
 from tests.unit.sharding.videos import write_set
 
@@ -43,7 +44,7 @@ def test_build_train_resume_and_evaluate_in_a_bucket(s3: str, tmp_path: Path) ->
     assert checkpoint.load(f"{s3}/run")["position"]["done"] == 4
     steps = [line["step"] for line in journal.read(f"{s3}/run/metrics.jsonl") if line["kind"] == "train"]
     assert steps == [1, 2, 3, 4]
-    assert [len(set(keys)) for keys in audit_log.keys_by_step(f"{s3}/run").values()] == [4, 4, 4, 4]
+    assert [len(set(keys)) for keys in audits.keys_by_step(f"{s3}/run").values()] == [4, 4, 4, 4]
     proof = prove(f"{s3}/run")
     assert (proof.findings, proof.samples, proof.restarts, proof.evaluations) == ([], 16, [2], 2)
 

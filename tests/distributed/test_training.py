@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.run import audit_log, checkpoint, journal
-from tests import shards
+from pipeline.run import checkpoint, journal
+from tests import audits, shards
 from tests.processes import descendants, kill_tree, run, started, torchrun, wait_until
 
 EPOCHS, STEPS = 2, 6  # of 8 clips each, from 50 samples
@@ -67,8 +67,8 @@ def test_two_processes_train_like_one(root: str, tmp_path: Path) -> None:
     same = ("optim.frozen_norm=all", "model.dropout=0.0", "optim.lr=0.01")
     run(training(1, root, one, *same))
     run(training(2, root, two, *same))
-    assert audit_log.keys_by_step(str(one)) == audit_log.keys_by_step(str(two))
-    assert len(audit_log.keys_by_step(str(one))) == EPOCHS * STEPS
+    assert audits.keys_by_step(str(one)) == audits.keys_by_step(str(two))
+    assert len(audits.keys_by_step(str(one))) == EPOCHS * STEPS
     assert losses(two) == pytest.approx(losses(one), abs=1e-4)
     ours, theirs = weights(one), weights(two)
     assert ours.keys() == theirs.keys()
@@ -101,7 +101,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert 0 < resumed_at < EPOCHS * STEPS
     output = run(command).stdout
     assert f"resuming {folder} after {resumed_at} steps" in output
-    assert audit_log.keys_by_step(str(folder)) == audit_log.keys_by_step(str(uninterrupted))
+    assert audits.keys_by_step(str(folder)) == audits.keys_by_step(str(uninterrupted))
     assert losses(folder) == losses(uninterrupted)
     assert len(losses(folder)) == EPOCHS * STEPS
     expected = weights(uninterrupted)
@@ -115,5 +115,5 @@ def test_a_run_killed_on_two_processes_goes_on_with_one(
     folder = tmp_path / "run"
     killed(training(2, root, folder, "run.checkpoint_steps=4"), folder, tmp_path / "log", at_step=5)
     run(training(1, root, folder))
-    assert audit_log.keys_by_step(str(folder)) == audit_log.keys_by_step(str(uninterrupted))
+    assert audits.keys_by_step(str(folder)) == audits.keys_by_step(str(uninterrupted))
     assert "\nproven: " in run([sys.executable, "-m", "pipeline.audit", str(folder)]).stdout

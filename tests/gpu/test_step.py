@@ -17,7 +17,8 @@ from pipeline.data.batch import Batch
 from pipeline.data.prefetch import on_device
 from pipeline.data.stream import empty_clips
 from pipeline.ranks.distributed import World
-from pipeline.training.learner import Learner, build_model
+from pipeline.training.learner import Learner
+from pipeline.training.network import build_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 DEVICE = torch.device("cuda", 0)

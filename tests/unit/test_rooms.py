@@ -1,53 +1,123 @@
-"""Imports run one way through the rooms, and three of them must work where torch is not installed."""
+"""Imports run one way, from house to house and from room to room, and never in a circle.
+
+A room is a folder of one of the two big packages; the modules that stand before the rooms are the programs. Three
+houses must work where torch is not installed.
+"""
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {"sharding", "blvnet", "pipeline", "launch"}
-MAY_IMPORT = {
-    "sharding": set(),
-    "blvnet": set(),
+HOUSES = {"sharding", "blvnet", "pipeline", "launch"}
+HOUSE_MAY_IMPORT = {
+    "sharding": set[str](),
+    "blvnet": set[str](),
     "pipeline": {"sharding", "blvnet"},
     "launch": {"pipeline.config"},
 }
-TORCH_FREE = ["sharding", "launch", "pipeline.config"]
+_DATA = {"pipeline.order", "pipeline.ranks"}
+_RUN = {"pipeline.data", *_DATA}
+_TRAINING = {"pipeline.run", *_RUN}
+_EVALUATION = {"pipeline.training", *_TRAINING}
+ROOM_MAY_IMPORT = {
+    "sharding.storage": set[str](),
+    "sharding.format": {"sharding.storage"},
+    "sharding.sources": {"sharding.format"},
+    "sharding.pages": {"sharding.format", "sharding.storage"},
+    "sharding.building": {"sharding.sources", "sharding.format", "sharding.storage", "sharding.pages"},
+    "sharding.demo": {"sharding.storage"},
+    "pipeline.order": set[str](),
+    "pipeline.ranks": set[str](),
+    "pipeline.data": _DATA,
+    "pipeline.run": _RUN,
+    "pipeline.training": _TRAINING,
+    "pipeline.evaluation": _EVALUATION,
+    "pipeline.reporting": {"pipeline.evaluation", "pipeline.run", "pipeline.order"},
+    "pipeline.measuring": {"pipeline.training", *_RUN},
+    "pipeline.exporting": {"pipeline.training"},
+}
+# What stands before the rooms and serves them all.
+COMMON = {"sharding.errors", "pipeline.config"}
+MOST_MODULES = 16
+TORCH_FREE = ["sharding", "launch", "pipeline.config", "pipeline.plan", "pipeline.audit"]
 
 
-def imported_names(source: str) -> set[str]:
-    """Every module that `source` names in an import, inside functions too."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(path): path for house in sorted(HOUSES) for path in sorted((ROOT / house).rglob("*.py"))}
+
+
+def room(name: str) -> str:
+    """The room of a module; a module before the rooms is its own."""
+    return ".".join(name.split(".")[:2])
+
+
+def imported(name: str) -> set[str]:
+    """Every module of the four houses that module `name` imports, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            names.add(node.module or "")
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in MODULES else str(node.module))
+    return {other for other in found if other.split(".")[0] in HOUSES} - {name}
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS))
-def test_imports_run_one_way(room: str) -> None:
-    allowed = MAY_IMPORT[room] | {room}
-    for path in sorted((ROOT / room).rglob("*.py")):
-        for name in imported_names(path.read_text()):
-            if name.split(".")[0] not in ROOMS or (name == "pipeline" and "pipeline.config" in allowed):
-                continue
-            assert any(name == a or name.startswith(a + ".") for a in allowed), f"{path} imports {name}"
+@pytest.mark.parametrize("house", sorted(HOUSES))
+def test_imports_run_one_way_between_houses(house: str) -> None:
+    allowed = HOUSE_MAY_IMPORT[house] | {house}
+    for name in MODULES:
+        if name.split(".")[0] == house:
+            for other in imported(name):
+                assert any(f"{other}.".startswith(f"{a}.") for a in allowed), f"{name} imports {other}"
 
 
-@pytest.mark.parametrize("room", TORCH_FREE)
-def test_room_imports_without_torch(room: str) -> None:
-    modules = (
-        [room]
-        if "." in room
-        else [f"{room}.{p.stem}" for p in sorted((ROOT / room).glob("*.py")) if p.stem != "__init__"]
-    )
+@pytest.mark.parametrize("inside", sorted(ROOM_MAY_IMPORT))
+def test_imports_run_one_way_between_rooms(inside: str) -> None:
+    house = inside.split(".")[0]
+    allowed = ROOM_MAY_IMPORT[inside] | COMMON | {inside}
+    for name in MODULES:
+        if room(name) == inside:
+            for other in imported(name):
+                if other.split(".")[0] == house:
+                    assert room(other) in allowed, f"{name} imports {other}"
+
+
+def test_every_room_has_a_rule_a_sentence_and_a_limit() -> None:
+    rooms = {room(name) for name, path in MODULES.items() if path.name == "__init__.py" and "." in name}
+    assert rooms == set(ROOM_MAY_IMPORT)
+    for name in rooms:
+        text = ast.get_docstring(ast.parse(MODULES[name].read_text())) or ""
+        assert "ay import" in text, f"{name} does not say what it is for and what it may import"
+        assert len([other for other in MODULES if other.startswith(f"{name}.")]) <= MOST_MODULES
+
+
+def test_programs_do_not_import_each_other() -> None:
+    programs = [name for name in MODULES if name.startswith("pipeline.") and room(name) == name]
+    programs = [name for name in programs if name not in ROOM_MAY_IMPORT]
+    assert len(programs) > 8
+    for name in programs:
+        assert not imported(name) & (set(programs) - COMMON), name
+
+
+def test_there_is_no_import_circle() -> None:
+    order = list(TopologicalSorter({name: imported(name) for name in MODULES}).static_order())
+    assert set(order) == set(MODULES)
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_it_imports_without_torch(name: str) -> None:
+    modules = [other for other in MODULES if other == name or other.startswith(f"{name}.")]
     program = (
         "import sys\n"
         "sys.modules['torch'] = None; sys.modules['torchvision'] = None\n"

@@ -8,7 +8,7 @@ from sharding.building import job, sample, spool
 from sharding.building.pool import Report
 from sharding.building.settings import Settings
 from sharding.format.shard import Sidecar
-from sharding.sources.annotations import Video
+from sharding.sources.videos import Video
 
 
 def build_on_a_full_disk(task: job.Job, report: Report) -> Sidecar:

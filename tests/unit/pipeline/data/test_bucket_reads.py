@@ -10,9 +10,10 @@ import pytest
 
 from pipeline import config
 from pipeline.data.clips import eval_cutter
-from pipeline.data.lanes import LaneReader, Shards
+from pipeline.data.lane_reader import LaneReader
 from pipeline.data.loader import batches
 from pipeline.data.samples import checked
+from pipeline.data.shards import Shards
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan
 from sharding import storage

@@ -13,9 +13,9 @@ from pipeline import train
 from pipeline.config import override
 from pipeline.data.cache import CachedShards, ShardCache
 from pipeline.data.clips import eval_cutter
-from pipeline.data.lanes import StoredShards
 from pipeline.data.loader import batches
 from pipeline.data.samples import DamagedError, Span, checked
+from pipeline.data.shards import StoredShards
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan
 from sharding import storage
@@ -215,7 +215,7 @@ def test_many_processes_fill_and_read_the_same_shards(split: Manifest, tmp_path:
 
 def test_a_fill_that_was_killed_leaves_nothing(split: Manifest, tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom pathlib import Path\nfrom sharding import manifest\n"
+        "import sys\nfrom pathlib import Path\nfrom sharding.format import manifest\n"
         "from tests.cached import cached\n"
         "source = cached(manifest.load(sys.argv[1]), Path(sys.argv[2]))\n"
         "rows = source.rows(0)\nstream = source.open(0, rows)\nstream.read(rows[0].bytes)\n"

@@ -24,7 +24,7 @@ from tests.processes import ROOT, alive, descendants, environment
 PROGRAM = """
 import sys, time
 from pipeline.data.loader import batches
-from tests.unit.pipeline.test_loader import stream
+from tests.unit.pipeline.data.test_loader import stream
 if __name__ == "__main__":
     for batch in batches(stream(sys.argv[1]), workers=2):
         print("batch", flush=True)
@@ -35,7 +35,7 @@ if __name__ == "__main__":
 FAILING = """
 import sys
 from pipeline.data.loader import batches
-from tests.unit.pipeline.test_loader import stream
+from tests.unit.pipeline.data.test_loader import stream
 if __name__ == "__main__":
     made = batches(stream(sys.argv[1]), workers=2)
     next(made)

@@ -12,8 +12,8 @@ import torch
 
 from pipeline import config
 from pipeline.data.clips import eval_cutter, train_cutter
-from pipeline.data.lanes import StoredShards
 from pipeline.data.loader import batches
+from pipeline.data.shards import StoredShards
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan
 from sharding.errors import UserError

@@ -10,7 +10,7 @@ from pipeline import config
 from pipeline.config import Config
 from pipeline.data import sampling
 from pipeline.data.clips import eval_cutter
-from pipeline.data.lanes import LaneReader
+from pipeline.data.lane_reader import LaneReader
 from pipeline.data.samples import Sample, checked
 from pipeline.data.stream import empty_clips
 from pipeline.data.transforms import crop_views, resize, scaled_size

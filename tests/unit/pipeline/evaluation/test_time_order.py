@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.time_order import effect, reordered, time_mirrors
+from pipeline.data.frame_order import reordered
+from pipeline.evaluation.time_order import effect, time_mirrors
 from sharding.demo import demo
 
 PAIRS = [

@@ -17,6 +17,7 @@ from sharding import storage
 from sharding.format import mjpeg
 from tests import shards
 from tests.pages import Parsed, pixels, screenshot
+from tests.stores import upload
 
 HOSTILE = "<script>document.title = 'owned'</script>"
 CLASSES = ["Pulling [something] from left to right", "Pushing [something]", HOSTILE]
@@ -198,7 +199,7 @@ def test_a_folder_that_is_no_run_is_named(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.store
 def test_a_run_in_a_bucket_has_its_report_beside_it(root: Path, s3: str) -> None:
     for name in ("config.yaml", "metrics.jsonl"):
-        storage.upload(root / "run" / name, storage.join(s3, "run", name))
+        upload(root / "run" / name, storage.join(s3, "run", name))
     assert report.main([storage.join(s3, "run")]) == 0
     assert Parsed(storage.read_bytes(storage.join(s3, "run", "report.html")).decode()).named("polyline")
 

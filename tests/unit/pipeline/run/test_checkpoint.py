@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.run import checkpoint
-from pipeline.run.checkpoint import Checkpoints, Due
+from pipeline.run.checkpoint import Checkpoints
 from sharding import storage
 from sharding.errors import UserError
 
@@ -129,21 +129,6 @@ def test_a_write_that_fails_leaves_the_one_before_as_the_newest(
     with pytest.raises(UserError):
         checkpoints.save(20, state(20))
     assert newest_state(checkpoints)["step"] == 10
-
-
-def test_when_a_checkpoint_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
-    due = Due(steps=10, minutes=2)
-    assert [step for step in range(1, 31) if due.by_steps(step)] == [10, 20, 30]
-    assert not due.by_time()
-    now = 121.0
-    assert due.by_time()
-    due.saved()
-    assert not due.by_time()
-    never = Due(None, None)
-    assert not never.by_time()
-    assert not any(never.by_steps(step) for step in range(100))
 
 
 def test_files_that_no_index_names_are_removed(tmp_path: Path) -> None:

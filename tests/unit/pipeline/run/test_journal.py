@@ -9,6 +9,7 @@ from pipeline.data.batch import Batch
 from pipeline.run import audit_log, journal
 from pipeline.run.audit_log import AuditLog
 from pipeline.run.journal import Journal
+from tests import audits
 
 
 def batch(numbers: list[int]) -> Batch:
@@ -43,7 +44,7 @@ def test_the_audit_log_joins_ranks_and_restarts(tmp_path: Path) -> None:
     log = AuditLog(folder, 0, 2)  # goes on after 2 steps, alone
     log.write(3, batch([12, 13, 14]))
     log.flush()
-    assert audit_log.keys_by_step(folder) == {
+    assert audits.keys_by_step(folder) == {
         1: ["v4", "v5", "v6", "v7"],
         2: ["v8", "v9", "v10", "v11"],
         3: ["v12", "v13", "v14"],
@@ -58,7 +59,7 @@ def test_a_second_restart_from_an_earlier_step_replaces_the_first(tmp_path: Path
         for done in steps:
             log.write(done, batch([start]))
         log.flush()
-    assert audit_log.keys_by_step(folder) == {1: ["v0"], 2: ["v1"]}
+    assert audits.keys_by_step(folder) == {1: ["v0"], 2: ["v1"]}
 
 
 @pytest.mark.store

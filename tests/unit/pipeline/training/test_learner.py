@@ -11,7 +11,8 @@ from pipeline import config
 from pipeline.config import Config
 from pipeline.ranks.distributed import World
 from pipeline.run.checkpoint import weights_of
-from pipeline.training.learner import Learner, build_model
+from pipeline.training.learner import Learner
+from pipeline.training.network import build_model
 from sharding.errors import UserError
 
 CPU = World(0, 1, torch.device("cpu"))

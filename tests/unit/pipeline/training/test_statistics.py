@@ -6,7 +6,7 @@ from torch import nn
 from blvnet import BLVNetTAM
 from pipeline import config
 from pipeline.ranks.distributed import World
-from pipeline.training.learner import build_model
+from pipeline.training.network import build_model
 from pipeline.training.normalise import Normaliser
 from pipeline.training.statistics import recompute
 

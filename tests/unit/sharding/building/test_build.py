@@ -21,7 +21,7 @@ from sharding.building.tasks import Part
 from sharding.errors import UserError
 from sharding.format import manifest, mjpeg, shard
 from sharding.format.shard import Failure, load_sidecar, unpack
-from sharding.sources.annotations import Annotations, Video
+from sharding.sources.videos import Annotations, Video
 from tests.unit.sharding import accidents
 from tests.unit.sharding.videos import CLASSES, real_clips, tree, write_set
 
@@ -350,4 +350,5 @@ def test_two_builds_of_the_same_shards_do_no_harm(videos: Path, reference: Path,
 
 
 def test_names_of_shards_sort_in_their_order() -> None:
-    assert (shard.tar_name(12), shard.sidecar_name(12)) == ("shard-000012.tar", "shard-000012.json")
+    place = shard.Place("", shard.tar_name(12))
+    assert (place.tar_name, place.sidecar_name) == ("shard-000012.tar", "shard-000012.json")

@@ -5,8 +5,8 @@ import pytest
 from sharding.building import sample, spool
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
-from sharding.sources.annotations import Video
 from sharding.sources.decode import Unusable
+from sharding.sources.videos import Video
 from tests.unit.sharding.videos import picture, psnr, write_video
 
 

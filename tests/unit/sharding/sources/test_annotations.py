@@ -4,15 +4,8 @@ from pathlib import Path
 import pytest
 
 from sharding.errors import UserError
-from sharding.sources.annotations import (
-    MAX_KEY_BYTES,
-    Annotations,
-    Video,
-    fingerprint,
-    key_fault,
-    load,
-    splits,
-)
+from sharding.sources.annotations import load, splits
+from sharding.sources.videos import MAX_KEY_BYTES, Annotations, Video, fingerprint, key_fault
 
 CLASSES = ["Pushing something from left to right", "Approaching something with your camera"]
 

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from sharding.errors import UserError
-from sharding.sources.annotations import MAX_KEY_BYTES, Video, key_fault, load, splits
+from sharding.sources.annotations import load, splits
 from sharding.sources.listing import key_of
+from sharding.sources.videos import MAX_KEY_BYTES, Video, key_fault
 
 
 def write(folder: Path, text: str) -> Path:

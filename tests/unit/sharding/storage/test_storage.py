@@ -12,7 +12,7 @@ from sharding import storage
 from sharding.errors import UserError
 from sharding.storage import patience
 from tests.conftest import need
-from tests.stores import fresh_clients
+from tests.stores import fresh_clients, upload
 
 STORES = [pytest.param(store, marks=pytest.mark.store) for store in ("s3", "gs", "azure")]
 
@@ -144,10 +144,10 @@ def test_an_error_while_publishing_leaves_what_was_there(
 def test_uploading_a_file(root: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(100_000))
-    storage.upload(source, storage.join(root, "target"))
+    upload(source, storage.join(root, "target"))
     assert storage.read_bytes(storage.join(root, "target")) == source.read_bytes()
     with pytest.raises(UserError, match="missing-file: no such file"):
-        storage.upload(tmp_path / "missing-file", storage.join(root, "target"))
+        upload(tmp_path / "missing-file", storage.join(root, "target"))
 
 
 def test_a_missing_file_is_named(root: str) -> None:
@@ -280,7 +280,7 @@ def test_wrong_credentials_are_told_at_once(s3: str, monkeypatch: pytest.MonkeyP
             lambda: storage.list_names(s3),
             lambda: storage.exists(f"{s3}/a"),
             lambda: storage.remove(f"{s3}/a"),
-            lambda: storage.upload(__file__, f"{s3}/a"),
+            lambda: upload(Path(__file__), f"{s3}/a"),
         ):
             with pytest.raises(UserError, match=r"HTTP 403 .*check the credentials") as caught:
                 call()

@@ -1,0 +1,110 @@
+"""How far a run has come: all that a checkpoint keeps, and that a run starts with or goes on from."""
+
+import sys
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from pipeline import config as configuration
+from pipeline.config import Config
+from pipeline.data import corrupt
+from pipeline.order import position
+from pipeline.order.plan import readers_per_lane
+from pipeline.order.position import Position
+from pipeline.ranks.distributed import World
+from pipeline.run import audit_log
+from pipeline.run.checkpoint import Checkpoints, State, load
+from pipeline.training.feed import train_batches
+from pipeline.training.initialise import initialise
+from pipeline.training.learner import Learner
+from pipeline.training.network import build_model, check_model
+from pipeline.training.statistics import recompute
+from sharding import storage
+from sharding.format.manifest import Manifest
+
+
+@dataclass
+class Progress:
+    """A run between two steps. `to_evaluate`: the epoch that has ended is still to be evaluated."""
+
+    learner: Learner
+    at: Position
+    tally: corrupt.Tally
+    to_evaluate: bool = False
+
+    def state(self, config: Config, train_set: Manifest) -> State:
+        """What every checkpoint holds."""
+        return {
+            **self.learner.state(),
+            "position": self.at.to_state(),
+            "tally": self.tally.state(),
+            "to_evaluate": self.to_evaluate,
+            "config": config.model_dump(mode="json", by_alias=True),
+            "classes": train_set.classes,
+            "shards": train_set.settings,
+        }
+
+
+def begin(config: Config, train_set: Manifest, world: World) -> Progress:
+    """The start of a run, or where the newest checkpoint of its folder left it; says which, and clears what came after.
+
+    Every rank must call it.
+    """
+    run = config.run
+    at = position.first(config, train_set, world.ranks)
+    torch.manual_seed(run.seed)
+    torch.use_deterministic_algorithms(run.deterministic)
+    # One process chooses, so that all go on from the same checkpoint or fail.
+    chosen = world.share(Checkpoints(run.folder, run.keep).newest() if world.main else None)
+    progress = (
+        _resumed(chosen, config, train_set, at, world) if chosen else _fresh(config, train_set, at, world)
+    )
+    if world.main:
+        _announce(config, progress.at, world)
+        audit_log.clear(run.folder, progress.at.done)
+        if run.audit:
+            audit_log.begin(run.folder, audit_log.Start(progress.at, world.ranks, train_set.root))
+    world.wait()
+    return progress
+
+
+def _fresh(config: Config, train_set: Manifest, at: Position, world: World) -> Progress:
+    model = build_model(config, len(train_set.classes))
+    initialise(model, config.init)
+    if count := config.init.norm_batches:
+        some = islice(train_batches(config, train_set, at, world), count)
+        recompute(model.to(world.device), (batch.clips for batch in some), config, world)
+    tally = corrupt.Tally(corrupt.allowed(config.data, train_set.samples))
+    return Progress(Learner(model, config, world), at, tally)
+
+
+def _resumed(
+    chosen: tuple[str, str], config: Config, train_set: Manifest, fresh: Position, world: World
+) -> Progress:
+    """`chosen`: URL and SHA-256 of a checkpoint."""
+    learner = Learner(build_model(config, len(train_set.classes)), config, world)
+    saved = load(*chosen)
+    check_model(saved["config"], config, config.run.folder)
+    lanes_given = config.data.lanes is not None
+    at = position.resumed(saved["position"], fresh, config.run.folder, lanes_given)
+    learner.restore(saved, chosen[0])
+    allowed = corrupt.allowed(config.data, train_set.samples)
+    return Progress(
+        learner, at, corrupt.Tally(allowed, **saved.get("tally", {})), saved.get("to_evaluate", False)
+    )
+
+
+def _announce(config: Config, at: Position, world: World) -> None:
+    """Write the resolved configuration, and say what a user should know before the first step."""
+    storage.write_bytes(storage.join(config.run.folder, "config.yaml"), configuration.dump(config).encode())
+    if at.done:
+        print(f"resuming {config.run.folder} after {at.done} steps", flush=True)
+    consumers = world.ranks * max(config.data.workers, 1)
+    if (readers := readers_per_lane(consumers, at.lanes)) > 1:
+        print(
+            f"warning: {world.ranks} ranks x {config.data.workers} workers do not divide the run's {at.lanes} lanes: "
+            f"the shards are read {readers} times an epoch",
+            file=sys.stderr,
+            flush=True,
+        )
