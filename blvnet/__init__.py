@@ -3,4 +3,5 @@
 from blvnet.model import BLVNetTAM
 from blvnet.zoo import create_model
 
+__version__ = "0.2.0"
 __all__ = ["BLVNetTAM", "create_model"]

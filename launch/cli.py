@@ -119,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", required=True, metavar="FILE", help="YAML file; see configs/")
+    command.add_argument(
+        "--config", required=True, metavar="FILE", help="YAML file, or the name of a shipped one"
+    )
     command.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="changes to the configuration"
     )

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     loader = commands.add_parser("loader", help="clips/s from the store to batches, and the bottleneck")
     step = commands.add_parser("step", help="clips/s and peak memory of training on random clips")
     for command in (loader, step):
-        command.add_argument("--config", required=True, help="YAML file; see configs/")
+        command.add_argument("--config", required=True, help="YAML file, or the name of a shipped one")
         command.add_argument(
             "overrides", nargs="*", metavar="key.path=value", help="changes to the configuration"
         )

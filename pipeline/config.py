@@ -1,36 +1,48 @@
 """The typed configuration of a run: YAML files and dotted overrides in, one frozen `Config` out. No torch.
 
+    python -m pipeline.config       # every key, with its default and what it does
+
 A file may name another one as its `base`, relative to itself, and then states only what differs. It may offer
 several `recipes`; the key `recipe` chooses one, which lies beneath all that the files and overrides state. An
 unknown key, a value of the wrong type or a broken file is a `UserError` that names it.
 """
 
-from pathlib import Path
+import argparse
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sharding import storage
+from pipeline.settings import keys, tree
 from sharding.errors import UserError as UserError  # launch, which imports no other room, takes it from here
+from sharding.errors import one_line_errors
 
 
 class Section(BaseModel):
     """A part of the configuration: immutable, and a key that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    # The sentence under a key is its description: in the table of keys and in the JSON schema.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
 
 class Model(Section):
-    """The network; see `blvnet.BLVNetTAM`. The number of classes comes from the shards."""
+    """The network, as the paper names its parts. The number of classes comes from the shards."""
 
     depth: Literal[26, 50, 101, 152] = 50
+    "Layers of the residual network: 50 and 101 are the paper's, 26 is for trying things."
     num_frames: int = Field(16, ge=2, multiple_of=2)
-    "Frames of a clip: 16 for the model that the paper calls f8x2."
+    "Frames of a clip, an even number: 16 for the model that the paper calls f8x2."
     alpha: Literal[1, 2, 4, 8, 16, 32, 64] = 2
+    "The little branch has this part of the big one's channels (paper, section 3.1)."
     beta: int = Field(4, ge=1)
+    "The little branch has this part of the big one's blocks (paper, section 3.1)."
     blending_frames: int = Field(3, ge=1)
+    "Frames over which a temporal aggregation module blends each channel: its own and its neighbours."
     dropout: float = Field(0.5, ge=0, lt=1)
+    "Share of the features that dropout removes before the classifier."
 
 
 class Data(Section):
@@ -39,11 +51,13 @@ class Data(Section):
     root: str
     "Folder or bucket URL that holds the splits' folders."
     train: str = "train"
+    "Name of the split that is trained on."
     validation: str = "validation"
+    "Name of the split that is evaluated between epochs."
     size: int = Field(224, ge=32)
-    "Height and width of a clip."
+    "Height and width of a clip, in pixels."
     short_side: int = Field(256, ge=32)
-    "Validation frames are resized to this shorter side before the centre crop."
+    "Validation frames are resized to this shorter side, in pixels, before the centre crop."
     sampling: Literal["segment", "reference"] = "segment"
     "Training frames: one from each segment of the video, or the reference's rule, which never sees the tail."
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
@@ -53,10 +67,9 @@ class Data(Section):
     workers: int = Field(4, ge=0)
     "Loader processes a rank; 0 decodes in the training process."
     window: int = Field(256, ge=1)
-    "A sample moves less than this many places within its lane."
+    "A sample moves less than this many places within its lane: more is better mixed, and takes more memory."
     lanes: int | None = Field(None, ge=1)
     "Sequential readers' lanes; by default ranks x workers at the start. Set a multiple to change size later."
-
     cache: str | None = None
     "Local folder in which shards are kept for the next epoch, shared by all ranks of a node; none: always streamed."
     cache_gb: float = Field(100.0, gt=0)
@@ -87,8 +100,9 @@ class Views(Section):
     sampling: Literal["uniform", "dense"] = "uniform"
     "uniform: a clip spans the video; dense: it takes every `dense_stride`-th frame."
     dense_stride: int = Field(2, ge=1)
+    "Frames from one frame of a dense clip to the next."
     size: Annotated[int, Field(ge=32)] | Literal["full"] | None = None
-    "Height and width of a view, by default `data.size`; full: the whole frame, its shorter side at `data.short_side`."
+    "Pixels of a view's sides, by default `data.size`; full: the whole frame, its shorter side at `data.short_side`."
 
     @model_validator(mode="after")
     def _whole_frames_are_not_cropped(self) -> "Views":
@@ -103,9 +117,11 @@ class Optim(Section):
     global_batch: int = Field(64, ge=1)
     "Clips a step, on all ranks together."
     epochs: int = Field(50, ge=1)
+    "Passes over the training split; its last partial batch is left out of each."
     lr: float = Field(0.01, gt=0)
     "Learning rate at `lr_batch` clips a step; scaled linearly with the global batch."
     lr_batch: int = Field(64, ge=1)
+    "Clips a step for which `lr` is meant."
     schedule: Literal["cosine", "steps", "multistep", "plateau", "constant"] = "cosine"
     "cosine: to 0 over the epochs; the next three divide by 10, as told below. All change between epochs only."
     step_epochs: int = Field(10, ge=1)
@@ -117,8 +133,11 @@ class Optim(Section):
     warmup_epochs: float = Field(0.0, ge=0)
     "The rate grows linearly, step by step, over the first epochs."
     momentum: float = Field(0.9, ge=0, lt=1)
+    "Share of its last change that a weight changes by again."
     nesterov: bool = True
+    "Momentum in Nesterov's form."
     weight_decay: float = Field(5e-4, ge=0)
+    "What is added to each gradient, times the weight."
     decay_norms: bool = True
     "Weight decay on the scales and biases of batch norms and on the classifier's bias too, as the paper's code has it."
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -166,7 +185,9 @@ class Run(Section):
     folder: str
     "Folder or bucket URL for the configuration, metrics and checkpoints."
     seed: int = Field(0, ge=0)
+    "Decides the order of samples, what is random in clips, and the first weights."
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    "Number format of the network's arithmetic; weights stay in fp32, and fp16 has a loss scale."
     compile: bool = False
     "The network goes through torch.compile: a minute or more at the start, faster steps on a GPU."
     deterministic: bool = False
@@ -176,6 +197,7 @@ class Run(Section):
     checkpoint_steps: int | None = Field(None, ge=1)
     "Steps between two checkpoints, beside the one at the end of every epoch."
     checkpoint_minutes: float | None = Field(None, gt=0)
+    "Minutes between two checkpoints, beside those: what a failure costs at most."
     keep: int = Field(3, ge=1)
     "Newest checkpoints that are kept, beside the best."
     evaluate_epochs: int = Field(1, ge=1)
@@ -185,7 +207,7 @@ class Run(Section):
     max_nonfinite: int = Field(10, ge=1)
     "Steps in a row whose loss or gradients are not finite end the run; a single one is skipped, counted, written down."
     timeout_s: float = Field(1800.0, gt=0)
-    "A rank without progress for so long ends the run, its stack in the log."
+    "Seconds without progress after which a rank ends the run, its stack in the log."
 
 
 class Config(Section):
@@ -207,17 +229,21 @@ class Config(Section):
         return self
 
 
-def load(path: str, overrides: list[str]) -> Config:
-    """The configuration in the YAML file at `path` (a URL too), changed by `key.path=value` overrides."""
-    return override(_read_with_base(path), overrides, path)
+def load(name: str, overrides: Sequence[str]) -> Config:
+    """The configuration in a YAML file, changed by `key.path=value` overrides.
+
+    `name`: the file's path or URL, or the name of a shipped configuration (`blvnet-tam-50-f8x2-v2`).
+    """
+    found, path = tree.read(name)
+    return override(found, overrides, path)
 
 
-def override(tree: dict[str, Any], overrides: list[str], source: str) -> Config:
-    """The configuration in the mapping `tree`, which is named `source` in errors, changed by `overrides`."""
+def override(settings: dict[str, Any], overrides: Sequence[str], source: str) -> Config:
+    """The configuration in the mapping `settings`, named `source` in errors, changed by `overrides`."""
     for text in overrides:
-        _set(tree, text)
+        tree.override(settings, text)
     try:
-        return Config.model_validate(_with_recipe(tree, source))
+        return Config.model_validate(tree.with_recipe(settings, source))
     except ValidationError as error:
         problems = "; ".join(_problem(e["loc"], e["msg"], e["type"]) for e in error.errors())
         raise UserError(f"{source}: {problems}") from None
@@ -231,58 +257,24 @@ def dump(config: Config) -> str:
 def _problem(where: tuple[int | str, ...], message: str, kind: str) -> str:
     key = ".".join(str(part) for part in where) or "configuration"
     if kind == "extra_forbidden":
-        return f"unknown key {key}"
+        return f"unknown key {key}; {keys.advice(key, Config)}"
     return f"{key}: {message[0].lower()}{message[1:]}"
 
 
-def _read_with_base(path: str) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(storage.read_bytes(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: a configuration is a mapping of sections")
-    if "base" not in tree:
-        return tree
-    base = tree.pop("base")
-    folder, slash, _ = path.rpartition("/")
-    return _merged(_read_with_base(base if Path(base).is_absolute() else f"{folder}{slash}{base}"), tree)
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.config",
+        description="Print every key of a configuration, with its default, the values it takes and what it does.",
+    )
+    parser.add_argument("--markdown", action="store_true", help="as docs/settings.md has it")
+    if parser.parse_args(argv).markdown:
+        print("\n".join(keys.as_markdown(Config)))
+    else:
+        print("\n".join(keys.as_text(Config)))
+    return 0
 
 
-def _with_recipe(tree: dict[str, Any], source: str) -> dict[str, Any]:
-    """`tree` laid over the one of its `recipes` that its key `recipe` names."""
-    settings = {key: value for key, value in tree.items() if key not in ("recipe", "recipes")}
-    if "recipe" not in tree:
-        return settings
-    name, recipes = tree["recipe"], tree.get("recipes", {})
-    if not isinstance(recipes, dict) or not isinstance(recipes.get(str(name)), dict):
-        raise UserError(
-            f"{source}: recipe: {name} is none of its recipes: {', '.join(recipes) or 'it has none'}"
-        )
-    return _merged(recipes[str(name)], settings)
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, mapping by mapping."""
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
-
-
-def _set(tree: dict[str, Any], text: str) -> None:
-    """Carry out one `key.path=value`; the value is read as YAML."""
-    key, equals, content = text.partition("=")
-    if not equals or not key:
-        raise UserError(f"{text!r}: an override has the form key.path=value")
-    try:
-        value = yaml.safe_load(content)
-    except yaml.YAMLError:
-        raise UserError(f"{text!r}: the value is not valid YAML") from None
-    *sections, last = key.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise UserError(f"{text!r}: {section} is no section")
-    tree[last] = value
+if __name__ == "__main__":
+    raise SystemExit(main())

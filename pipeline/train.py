@@ -93,10 +93,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.train", description="Train bLVNet-TAM on shards."
     )
-    parser.add_argument("--config", required=True, help="YAML file; see configs/")
+    parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="changes to the configuration")
+    parser.add_argument(
+        "--print", action="store_true", help="print the whole configuration, and train nothing"
+    )
     args = parser.parse_args(argv)
     config = configuration.load(args.config, args.overrides)
+    if args.print:
+        print(configuration.dump(config), end="")
+        return 0
     try:
         with joined(config.run.timeout_s) as world:
             train(config, world)

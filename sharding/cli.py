@@ -4,11 +4,10 @@ import argparse
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sharding import options
 from sharding.errors import one_line_errors
-from sharding.sources.annotations import DATASETS
 from sharding.sources.something import SPLITS
 
 if TYPE_CHECKING:
@@ -18,11 +17,19 @@ if TYPE_CHECKING:
 @one_line_errors
 def main(argv: list[str] | None = None) -> int:
     """The command line. Returns the exit status: 0 done, 1 damaged shards found, 2 a mistake or too many failures."""
-    args = _parser().parse_args(argv)
+    args = options.parse(argv)
+    run = {
+        "build": _build,
+        "estimate": _estimate,
+        "finalize": _finalize,
+        "verify": _verify,
+        "inspect": _inspect,
+        "demo": _demo,
+    }[args.command]
     # A batch system ends a job with SIGTERM: the same clean end as Ctrl-C.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        status: int = args.run(args)
+        status = run(args)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
@@ -162,233 +169,6 @@ def _present(url: str) -> list[str]:
     if not present:
         raise UserError(f"{url}: no train, validation or test in it; give the folder above them, or --split")
     return present
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="blvnet-shard",
-        description="Videos to WebDataset shards. URLs are local paths, s3://, gs:// or azure://.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_build(commands.add_parser("build", help="decode videos once and pack them into shards"))
-    _add_estimate(commands.add_parser("estimate", help="predict size, time and bandwidth before a build"))
-
-    finalize = commands.add_parser("finalize", help="write the manifests of shards that several tasks built")
-    finalize.add_argument("url", metavar="URL", help="the --out of the build")
-    _add_split(finalize, "finish")
-    _add_max_failures(finalize)
-    finalize.set_defaults(run=_finalize)
-
-    verify = commands.add_parser("verify", help="check shards against their manifest and checksums")
-    verify.add_argument("url", metavar="URL", help="the --out of the build")
-    _add_split(verify, "check")
-    _add_workers(verify)
-    verify.set_defaults(run=_verify)
-
-    _add_inspect(commands.add_parser("inspect", help="look at shards: an HTML page of numbers and pictures"))
-
-    demo = commands.add_parser("demo", help="render a small labelled video set to try things with")
-    demo.add_argument("folder", metavar="DIR", help="where to write it")
-    demo.add_argument("--seed", type=int, default=0, help="which of all such sets (default: 0)")
-    demo.set_defaults(run=_demo)
-    return parser
-
-
-def _add_build(build: argparse.ArgumentParser) -> None:
-    build.description = (
-        "Decode every video once, resize it and pack it into shards. An interrupted build goes on where it "
-        "stopped; any number of workers and tasks gives the same bytes."
-    )
-    _add_what(build, "build").add_argument(
-        "--out", required=True, metavar="URL", help="where the shards go, one folder a split"
-    )
-    _add_settings(build)
-
-    run = build.add_argument_group("how")
-    _add_workers(run)
-    run.add_argument(
-        "--task-index",
-        type=int,
-        metavar="I",
-        help="build only the shards of task I, 0 to N - 1 (default: SLURM's)",
-    )
-    run.add_argument(
-        "--task-count",
-        type=int,
-        metavar="N",
-        help="tasks in all; finalize ends the build (default: SLURM's, or 1)",
-    )
-    run.add_argument(
-        "--repair",
-        action="store_true",
-        help="check the shards that are there and build the damaged ones again",
-    )
-    run.add_argument(
-        "--video-limit",
-        type=_more_than_0,
-        default=600.0,
-        metavar="SECONDS",
-        help="a video that takes longer is recorded as a failure (default: 600)",
-    )
-    _add_max_failures(run)
-    build.set_defaults(run=_build)
-
-
-def _add_estimate(estimate: argparse.ArgumentParser) -> None:
-    estimate.description = (
-        "Decode and encode a random sample of the videos as build would, and predict the size of the shards, the "
-        "time of the build and the bandwidth that training needs. Nothing is written."
-    )
-    _add_what(estimate, "look at")
-    _add_settings(estimate)
-    run = estimate.add_argument_group("how")
-    run.add_argument(
-        "--videos-sampled",
-        type=_positive,
-        default=64,
-        metavar="N",
-        help="videos to try of each split (default: 64)",
-    )
-    run.add_argument(
-        "--cores",
-        type=_positive,
-        default=_processors(),
-        metavar="N",
-        help="processors to predict the build's time for (default: those this process may use)",
-    )
-    run.add_argument(
-        "--clips-per-second",
-        type=_more_than_0,
-        default=100.0,
-        metavar="R",
-        help="training speed to predict the bandwidth for (default: 100)",
-    )
-    estimate.set_defaults(run=_estimate)
-
-
-def _add_inspect(inspect: argparse.ArgumentParser) -> None:
-    inspect.description = (
-        "Write one HTML page about a shard set: counts, settings, histograms, failures, and pictures of random "
-        "samples with their labels. Of the shards only those samples are read."
-    )
-    inspect.add_argument("url", metavar="URL", help="the --out of the build, or one split's folder in it")
-    _add_split(inspect, "look at")
-    inspect.add_argument(
-        "--out", default="inspect.html", metavar="PAGE", help="the page (default: inspect.html)"
-    )
-    inspect.add_argument(
-        "--samples", type=_positive, default=12, metavar="N", help="samples shown of each split (default: 12)"
-    )
-    inspect.add_argument(
-        "--every",
-        type=_positive,
-        metavar="K",
-        help="show every K-th frame of a sample (default: some ten, evenly)",
-    )
-    inspect.add_argument("--seed", type=int, default=0, help="decides which samples are shown (default: 0)")
-    inspect.set_defaults(run=_inspect)
-
-
-def _add_what(command: argparse.ArgumentParser, verb: str) -> argparse._ArgumentGroup:
-    source = command.add_argument_group("what")
-    source.add_argument("--dataset", choices=DATASETS, required=True, help="the kind of annotations")
-    source.add_argument(
-        "--annotations",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="folder of the annotation files (sthv1, sthv2), or a file path,label[,split,id,start,end] (csv)",
-    )
-    source.add_argument(
-        "--videos",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder of the videos, or of folders of JPEGs",
-    )
-    _add_split(source, verb)
-    source.add_argument(
-        "--classes",
-        type=Path,
-        metavar="FILE",
-        help="csv only: class names, one a line (default: from the csv)",
-    )
-    return source
-
-
-def _add_settings(command: argparse.ArgumentParser) -> None:
-    picture = command.add_argument_group("settings (recorded in the manifest)")
-    picture.add_argument(
-        "--short-side",
-        type=_pixels,
-        default=256,
-        metavar="PIXELS",
-        help="size of the shorter side, or `source` for each video's own (default: 256)",
-    )
-    picture.add_argument("--no-enlarge", action="store_true", help="leave smaller videos as they are")
-    picture.add_argument(
-        "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1-100 (default: 90)"
-    )
-    picture.add_argument("--fps", type=float, metavar="R", help="thin faster videos to R frames a second")
-    picture.add_argument(
-        "--max-frames", type=int, metavar="K", help="at most K frames a video, evenly spread"
-    )
-    picture.add_argument(
-        "--samples-per-shard", type=int, default=128, metavar="N", help="videos in a shard (default: 128)"
-    )
-    picture.add_argument(
-        "--seed", type=int, default=0, help="decides the order of the videos over the shards (default: 0)"
-    )
-    picture.add_argument(
-        "--follow-links", action="store_true", help="take videos that are links out of the video folder"
-    )
-
-
-def _add_split(command: argparse._ActionsContainer, verb: str) -> None:
-    command.add_argument(
-        "--split", action="append", metavar="SPLIT", help=f"{verb} this split; may be repeated (default: all)"
-    )
-
-
-def _add_workers(command: argparse._ActionsContainer) -> None:
-    command.add_argument(
-        "--workers",
-        type=_positive,
-        default=_processors(),
-        metavar="N",
-        help="processes (default: the processors this one may use)",
-    )
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _add_max_failures(command: argparse._ActionsContainer) -> None:
-    command.add_argument(
-        "--max-failures",
-        default="0.1%",
-        metavar="LIMIT",
-        help="unusable videos, a number or a share, before the end is an error (default: 0.1%%)",
-    )
-
-
-def _pixels(text: str) -> int | None:
-    return None if text == "source" else int(text)
-
-
-def _more_than_0(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
 """What every test may use. A missing outside program skips with a reason, or fails where CI demands it."""
 
 import os
+
+# Before torch is imported, which reads it then: on a shared machine, threads that wait for each other take eight
+# times as long, and results would depend on their number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 import tempfile
 from pathlib import Path

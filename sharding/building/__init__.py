@@ -1,1 +1,4 @@
-"""From videos to sound shards, in many processes and on many machines. May import `sources`, `format`, `storage`, `pages`."""
+"""From videos to sound shards, in many processes and on many machines.
+
+May import `sources`, `format`, `storage` and `pages`.
+"""

@@ -31,6 +31,7 @@ ROOM_MAY_IMPORT = {
     "sharding.pages": {"sharding.format", "sharding.storage"},
     "sharding.building": {"sharding.sources", "sharding.format", "sharding.storage", "sharding.pages"},
     "sharding.demo": {"sharding.storage"},
+    "pipeline.settings": set[str](),
     "pipeline.order": set[str](),
     "pipeline.ranks": set[str](),
     "pipeline.data": _DATA,
