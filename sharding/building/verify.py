@@ -94,17 +94,20 @@ def check(targets: list[Target], workers: int, title: str) -> dict[Target, list[
 
 def check_shard(target: Target, report: pool.Report) -> list[str]:
     """All that is wrong with one shard, in words; in a worker. `report` hears of each sample."""
-    problems: list[str] = []
     try:
-        sidecar = soundness.check(target.place)
-    except soundness.WrongSizeError as error:
-        sidecar = error.sidecar
-        problems.append(f"{error.size} bytes, should be {sidecar.bytes}")
+        sidecar = shard.load_sidecar(target.place.sidecar_url)
+    except UserError as error:
+        return [f"its sidecar cannot be used: {error}"]
+    row = target.row
+    if row is not None and (row.name, row.bytes, row.sha256) != (sidecar.name, sidecar.bytes, sidecar.sha256):
+        return ["its sidecar is not the one that the manifest was made from"]
+    problems = []
+    try:
+        soundness.judge(target.place, sidecar)
+    except soundness.WrongSizeError:
+        problems.append(f"{storage.size(target.place.tar_url)} bytes, should be {sidecar.bytes}")
     except UserError as error:
         return [str(error)]
-    row = target.row
-    if row is not None and (row.bytes, row.sha256) != (sidecar.bytes, sidecar.sha256):
-        return ["its sidecar is not the one that the manifest was made from"]
     try:
         return [*problems, *_check_tar(target, sidecar, report)]
     except UserError as error:

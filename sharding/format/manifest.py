@@ -22,7 +22,7 @@ from sharding.format.shard import (
     parse_json,
     tar_name,
 )
-from sharding.format.soundness import examine, load_sidecars
+from sharding.format.soundness import OtherRecipeError, difference, examine, load_sidecars
 
 NAME = "manifest.json"
 FAILURES_NAME = "failures.csv"
@@ -129,7 +129,10 @@ def finalize(url: str) -> Manifest:
             f"{storage.join(url, strange[0])}: there are {len(places)} shards, not so many; remove it"
         )
     sidecars = []
-    for sound in examine(places, recipe):
+    for place, sound in zip(places, examine(places, recipe), strict=True):
+        if isinstance(sound, OtherRecipeError):
+            other = difference(sound.sidecar.recipe, recipe)
+            raise UserError(f"{place.sidecar_url}: built from other things than {found[0]}: {other}")
         if isinstance(sound, UserError):
             raise sound
         sidecars.append(sound)

@@ -15,33 +15,47 @@ from sharding.format.shard import Place, Recipe, Sidecar, load_sidecar
 _REQUESTS = 16  # at the same time: a bucket answers each in tens of milliseconds
 
 
-class WrongSizeError(UserError):
-    """A tar of another size than its sidecar says: cut short, most likely. It is to be built again."""
+class UnsoundError(UserError):
+    """A shard that cannot be used as it is; `sidecar` is its own."""
 
-    def __init__(self, place: Place, size: int, sidecar: Sidecar) -> None:
-        super().__init__(f"{place.tar_url}: {size} bytes, should be {sidecar.bytes}; run its build again")
-        self.size, self.sidecar = size, sidecar
+    def __init__(self, text: str, sidecar: Sidecar) -> None:
+        super().__init__(text)
+        self.sidecar = sidecar
+
+
+class WrongSizeError(UnsoundError):
+    """Its tar is of another size than the sidecar says: cut short, most likely. It is to be built again."""
+
+
+class OtherRecipeError(UnsoundError):
+    """It was built from other settings or annotations."""
 
 
 def check(place: Place, recipe: Recipe | None = None) -> Sidecar:
-    """The sidecar of the shard at `place`, built from `recipe` if that is given.
+    """The sidecar of the shard at `place`, sound and built from `recipe` if that is given.
 
-    Raises `WrongSizeError`, and `UserError` for all else that keeps the shard from being used.
+    Raises `UnsoundError`, and `UserError` where the sidecar is missing or cannot be used.
     """
     sidecar = load_sidecar(place.sidecar_url)
+    judge(place, sidecar, recipe)
+    return sidecar
+
+
+def judge(place: Place, sidecar: Sidecar, recipe: Recipe | None = None) -> None:
+    """Raise `UnsoundError` unless `sidecar` was made for the tar at `place`, which is as large as it says."""
     if sidecar.name != place.tar_name:
-        raise UserError(
-            f"{place.sidecar_url}: the sidecar of {sidecar.name}; run blvnet-shard build --repair"
-        )
+        text = f"{place.sidecar_url}: the sidecar of {sidecar.name}; run blvnet-shard build --repair"
+        raise UnsoundError(text, sidecar)
     if recipe is not None and sidecar.recipe != recipe:
-        raise UserError(
+        raise OtherRecipeError(
             f"{place.sidecar_url}: built from other settings or annotations: "
-            f"{difference(recipe, sidecar.recipe)}; build with those of before, or into another folder"
+            f"{difference(recipe, sidecar.recipe)}; build with those of before, or into another folder",
+            sidecar,
         )
     size = storage.size(place.tar_url)
     if size != sidecar.bytes:
-        raise WrongSizeError(place, size, sidecar)
-    return sidecar
+        text = f"{place.tar_url}: {size} bytes, should be {sidecar.bytes}; run its build again"
+        raise WrongSizeError(text, sidecar)
 
 
 def examine(places: Iterable[Place], recipe: Recipe) -> list[Sidecar | UserError]:

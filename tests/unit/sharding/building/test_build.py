@@ -352,3 +352,18 @@ def test_two_builds_of_the_same_shards_do_no_harm(videos: Path, reference: Path,
 def test_names_of_shards_sort_in_their_order() -> None:
     place = shard.Place("", shard.tar_name(12))
     assert (place.tar_name, place.sidecar_name) == ("shard-000012.tar", "shard-000012.json")
+
+
+def test_finalize_refuses_a_tar_cut_short_and_a_shard_too_many(videos: Path, tmp_path: Path) -> None:
+    build.build(request(videos, tmp_path, splits=["train"]))
+    folder = tmp_path / "train"
+    whole = (folder / "shard-000001.tar").read_bytes()
+    (folder / "shard-000001.tar").write_bytes(whole[:-512])
+    with pytest.raises(
+        UserError, match=rf"shard-000001\.tar: {len(whole) - 512} bytes, should be {len(whole)}"
+    ):
+        manifest.finalize(str(folder))
+    (folder / "shard-000001.tar").write_bytes(whole)
+    (folder / "shard-000007.json").write_bytes((folder / "shard-000000.json").read_bytes())
+    with pytest.raises(UserError, match=r"shard-000007\.json: there are 3 shards, not so many; remove it"):
+        manifest.finalize(str(folder))
