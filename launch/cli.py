@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     # What follows "--" is for blvnet-shard; argparse would look for options of ours in it.
     split = words.index("--") if "--" in words else len(words)
-    args = _parser().parse_args(words[:split])
+    args = parser().parse_args(words[:split])
     args.build = words[split + 1 :]
     problem = _problem(args)
     if problem:
@@ -78,7 +78,8 @@ def _out(build: list[str]) -> str | None:
     return out
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(prog="blvnet-launch", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

@@ -10,15 +10,20 @@ from pipeline.run.proof import MOST, Proof, prove
 from sharding.errors import one_line_errors
 
 
-@one_line_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; exit status 1 where the record refutes the plan."""
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.audit",
         description="Prove from a run's audit logs that every sample was used once, in the planned order.",
     )
     parser.add_argument("run", help="run folder or URL")
-    proof = prove(parser.parse_args(argv).run)
+    return parser
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; exit status 1 where the record refutes the plan."""
+    proof = prove(parser().parse_args(argv).run)
     for finding in proof.findings:
         print(finding)
     for name, value in _table(proof):

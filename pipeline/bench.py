@@ -20,7 +20,7 @@ from sharding.errors import UserError, one_line_errors
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     config = configuration.load(args.config, args.overrides)
     if args.what == "loader":
         if args.seconds <= 0:
@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.bench", description="Measure this machine and the store."
     )

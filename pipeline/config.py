@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.settings import keys, tree
+from pipeline.settings import keys, page, tree
 from sharding.errors import UserError as UserError  # launch, which imports no other room, takes it from here
 from sharding.errors import one_line_errors
 
@@ -71,7 +71,7 @@ class Data(Section):
     lanes: int | None = Field(None, ge=1)
     "Sequential readers' lanes; by default ranks x workers at the start. Set a multiple to change size later."
     cache: str | None = None
-    "Local folder in which shards are kept for the next epoch, shared by all ranks of a node; none: always streamed."
+    "Local folder in which shards are kept for the next epoch, shared by all ranks of a node; null: always streamed."
     cache_gb: float = Field(100.0, gt=0)
     "What the cache may hold, in units of 10^9 bytes; what was used longest ago makes room."
     corrupt: Literal["stop", "replace"] = "stop"
@@ -261,16 +261,21 @@ def _problem(where: tuple[int | str, ...], message: str, kind: str) -> str:
     return f"{key}: {message[0].lower()}{message[1:]}"
 
 
-@one_line_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.config",
         description="Print every key of a configuration, with its default, the values it takes and what it does.",
     )
     parser.add_argument("--markdown", action="store_true", help="as docs/settings.md has it")
-    if parser.parse_args(argv).markdown:
-        print("\n".join(keys.as_markdown(Config)))
+    return parser
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    if parser().parse_args(argv).markdown:
+        print(page.page(Config), end="")
     else:
         print("\n".join(keys.as_text(Config)))
     return 0

@@ -22,9 +22,8 @@ from sharding.format import manifest
 from sharding.format.manifest import Manifest
 
 
-@one_line_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.evaluate", description="Score a checkpoint on a split."
     )
@@ -47,7 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="changes to the run's configuration"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    args = parser().parse_args(argv)
     trained = load(args.checkpoint, args.overrides)
     with joined(trained.config.run.timeout_s) as world:
         split = manifest.load(args.data)

@@ -75,9 +75,8 @@ def compare(source: Source, exported: portable.Classify, kind: str) -> float:
     return largest
 
 
-@one_line_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.export", description="Write a checkpoint in a form that other systems read."
     )
@@ -92,7 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "reference: the published implementation's checkpoint",
     )
     parser.add_argument("--out", required=True, help="file or URL to write")
-    args = parser.parse_args(argv)
+    return parser
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    args = parser().parse_args(argv)
     size, difference = export(args.checkpoint, args.format, args.out)
     print(f"{args.out}: {units.size(size)}, read back: logits within {difference:.1e} of the network's")
     return 0

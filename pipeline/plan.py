@@ -10,29 +10,35 @@ from pipeline.measuring.scale import Scale, table
 from pipeline.order.plan import Order
 from sharding.errors import UserError, one_line_errors
 
+_NUMBERS = [
+    ("--samples", None, "samples of the split"),
+    ("--ranks", None, "training processes"),
+    ("--workers", 4, "loader processes a rank"),
+    ("--samples-per-shard", 128, "samples of a shard"),
+    ("--bytes-per-sample", 1_200_000, "mean bytes of a sample in its tar"),
+    ("--global-batch", 0, "clips a step on all ranks together (default: 8 a rank)"),
+    ("--window", 256, "data.window"),
+    ("--lanes", 0, "data.lanes (default: ranks x workers)"),
+    ("--seed", 0, "run.seed"),
+]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.plan", description="What the plan of an epoch costs, without any data."
+    )
+    for option, default, text in _NUMBERS:
+        shown = f"{text} (default: {default})" if default and "default" not in text else text
+        parser.add_argument(option, type=int, required=default is None, default=default, help=shown)
+    return parser
+
 
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.plan", description="What the plan of an epoch costs, without any data."
-    )
-    numbers = [
-        ("--samples", None, "samples of the split"),
-        ("--ranks", None, "training processes"),
-        ("--workers", 4, "loader processes a rank"),
-        ("--samples-per-shard", 128, "samples of a shard"),
-        ("--bytes-per-sample", 1_200_000, "mean bytes of a sample in its tar"),
-        ("--global-batch", 0, "clips a step on all ranks together (default: 8 a rank)"),
-        ("--window", 256, "data.window"),
-        ("--lanes", 0, "data.lanes (default: ranks x workers)"),
-        ("--seed", 0, "run.seed"),
-    ]
-    for option, default, text in numbers:
-        shown = f"{text} (default: {default})" if default and "default" not in text else text
-        parser.add_argument(option, type=int, required=default is None, default=default, help=shown)
-    args = parser.parse_args(argv)
-    for option, _, _ in numbers:
+    args = parser().parse_args(argv)
+    for option, _, _ in _NUMBERS:
         least = 0 if option in ("--global-batch", "--lanes", "--seed") else 1
         if getattr(args, option[2:].replace("-", "_")) < least:
             raise UserError(f"{option}: must be at least {least}")

@@ -89,9 +89,8 @@ def run(model: Trained, videos: Sequence[str], most: int, show: Show) -> int:
     return failed
 
 
-@one_line_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: status 2 where a video could not be used."""
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.predict", description="Name the classes of videos."
     )
@@ -108,7 +107,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="VIDEO | key.path=value",
         help="files, folders of JPEGs; changes to the configuration",
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: status 2 where a video could not be used."""
+    args = parser().parse_args(argv)
     overrides = [text for text in args.videos if _is_override(text)]
     videos = [text for text in args.videos if not _is_override(text)]
     if not videos:

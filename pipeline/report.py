@@ -45,15 +45,20 @@ def render(runs: Sequence[Record]) -> str:
     return document(", ".join(run.name for run in runs), body, STYLE)
 
 
-@one_line_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.report", description="One or more runs as one HTML page."
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder or URL")
     parser.add_argument("--out", help="file or URL to write (default: report.html in the first RUN)")
-    args = parser.parse_args(argv)
+    return parser
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    args = parser().parse_args(argv)
     runs = [record.read(url, name) for url, name in zip(args.runs, record.names(args.runs), strict=True)]
     out = args.out or storage.join(args.runs[0], "report.html")
     page = render(runs).encode()

@@ -37,12 +37,17 @@ def _top1(run: Record) -> str:
     return f"{scores[-1]['top1']:.1f} %" if scores else "not evaluated yet"
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.summary", description="A run in a short table.")
+    parser.add_argument("run", help="run folder or URL")
+    return parser
+
+
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.summary", description="A run in a short table.")
-    parser.add_argument("run", help="run folder or URL")
-    table = rows(parser.parse_args(argv).run)
+    table = rows(parser().parse_args(argv).run)
     width = max(len(name) for name, _ in table)
     for name, value in table:
         print(f"{name:<{width}}  {value}")

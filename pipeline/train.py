@@ -87,9 +87,8 @@ def train(config: Config, world: World) -> None:
                     meter.restart()
 
 
-@one_line_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line."""
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.train", description="Train bLVNet-TAM on shards."
     )
@@ -98,7 +97,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--print", action="store_true", help="print the whole configuration, and train nothing"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+@one_line_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    args = parser().parse_args(argv)
     config = configuration.load(args.config, args.overrides)
     if args.print:
         print(configuration.dump(config), end="")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @one_line_errors
 def main(argv: list[str] | None = None) -> int:
     """The command line. Returns the exit status: 0 done, 1 damaged shards found, 2 a mistake or too many failures."""
-    args = options.parse(argv)
+    args = options.parser().parse_args(argv)
     run = {
         "build": _build,
         "estimate": _estimate,

@@ -8,8 +8,8 @@ from sharding import __version__
 from sharding.sources.annotations import DATASETS
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """What the command line asks for; `command` names what is to be done."""
+def parser() -> argparse.ArgumentParser:
+    """The options; `command` is the name of what is to be done."""
     parser = argparse.ArgumentParser(
         prog="blvnet-shard",
         description="Videos to WebDataset shards. URLs are local paths, s3://, gs:// or azure://.",
@@ -34,7 +34,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     demo = commands.add_parser("demo", help="render a small labelled video set to try things with")
     demo.add_argument("folder", metavar="DIR", help="where to write it")
     demo.add_argument("--seed", type=int, default=0, help="which of all such sets (default: 0)")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _add_build(build: argparse.ArgumentParser) -> None:

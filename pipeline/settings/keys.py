@@ -11,6 +11,9 @@ from pydantic import BaseModel
 
 Schema = dict[str, Any]
 
+REQUIRED = "required"
+"""In place of a default."""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -61,19 +64,6 @@ def as_text(model: type[BaseModel], width: int = 100) -> list[str]:
     return lines[:-1]
 
 
-def as_markdown(model: type[BaseModel]) -> list[str]:
-    """The table in lines of Markdown."""
-    lines = []
-    for group in groups(model):
-        lines += [f"## {group.name}", "", group.sentence, ""]
-        lines += ["| key | default | values | what it does |", "|---|---|---|---|"]
-        for key in group.keys:
-            cells = (f"`{key.path}`", f"`{key.default}`", key.values, key.sentence)
-            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-        lines.append("")
-    return lines[:-1]
-
-
 def advice(path: str, model: type[BaseModel]) -> str:
     """What to say to someone who wrote `path`, which is no key of `model`: the key that was meant, or what there is."""
     sections = {group.name: group.keys for group in groups(model)}
@@ -99,9 +89,9 @@ def _close(word: str, keys: list[Key], cutoff: float) -> list[str]:
 
 def _default(field: Schema, required: bool) -> str:
     if required:
-        return "required"
+        return REQUIRED
     value = field["default"]
-    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value)  # which YAML reads as well
 
 
 def _values(field: Schema) -> str:
@@ -120,7 +110,7 @@ def _values(field: Schema) -> str:
         "number": "number",
         "string": "text",
         "boolean": "true, false",
-        "null": "none",
+        "null": "null",
     }
     limits = [
         f"{sign} {field[name]:g}"
