@@ -1,53 +1,134 @@
-"""torchrun that ends as its processes ended: with their exit status, and without a traceback of its own.
+"""torchrun that ends as its ranks ended: with their exit status, and without a traceback of its own.
 
     python -m pipeline.agent --standalone --nproc-per-node 2 -m pipeline.train --config ...
 
-A process that fails has said why. torchrun would add its own stack and the status 1, whatever the reason.
+A rank that fails has said why. torchrun would add its own stack and the status 1, whatever the reason. Told to stop (by
+Ctrl-C too), the agent passes that on once, waits for the ranks' checkpoint, and ends with status 75 where all of them
+ended so.
 """
+
+from pipeline.ranks import signals
+
+if __name__ == "__main__":
+    signals.note()  # from here on, whatever is still to be imported
 
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
 
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import api
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous import RendezvousError
 
-from pipeline.ranks.preemption import STATUS
+from pipeline.ranks import launcher
+from sharding.errors import MISTAKE
 
-MISTAKE = 2  # a user's mistake, which the process has told in one line
+_NOBODY_SENDS = "SIGURG"
 
 
 def main() -> int:
-    """torchrun's command line. Returns the status of the process that failed first, 128 + n for signal n.
+    """torchrun's command line. Returns the status of the rank that failed first, 128 + n for signal n.
 
-    Told to stop itself, it returns the status of a run that was told to stop.
+    Told to stop itself, it returns 75 where every rank that had started ended with that.
     """
     # Told, torchrun prints no warning about its own choice of it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Not its own choice of signals: SIGUSR1 would end it alone, and leave the processes running.
-    os.environ.setdefault("PET_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
+    # The handlers are this program's: torchrun's would take a second signal for a reason not to wait for the ranks.
+    os.environ["PET_SIGNALS_TO_HANDLE"] = _NOBODY_SENDS
     # Started again, a process must not find the addresses of those before it (pytorch issue 135712).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     logging.getLogger(api.__name__).setLevel(logging.CRITICAL)  # which process failed is said below
+    folder = Path(tempfile.mkdtemp(prefix="blvnet-agent-"))
+    os.environ[launcher.FOLDER] = str(folder)
     try:
+        return _run(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(folder: Path) -> int:
+    stop = _Stop(folder)
+    try:
+        stop.obey()
         run.main()
     except api.SignalException:
-        return STATUS  # passed on to the processes, which have had the time for a checkpoint
+        return _stopped(folder, stop.number)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode >= 0:
-            how, status = f"with status {failure.exitcode}", failure.exitcode
-        else:
-            how, status = f"by {signal.Signals(-failure.exitcode).name}", 128 - failure.exitcode
-        if status not in (MISTAKE, STATUS):
-            print(
-                f"error: rank {rank} (process {failure.pid}) ended {how}; the others were stopped",
-                file=sys.stderr,
-            )
-        return status
+        return _failed(*error.get_first_failure())
+    except RendezvousError as error:
+        first_line = str(error).partition("\n")[0]
+        print(f"error: the launchers of the other hosts cannot be reached: {first_line}", file=sys.stderr)
+        return 1
     return 0
+
+
+class _Stop:
+    """What a signal does: the first one ends torchrun, which passes SIGTERM on; a second Ctrl-C kills the ranks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.number = signal.SIGTERM
+
+    def obey(self) -> None:
+        """From here on; what was noted before counts now."""
+        self._first = True
+        for number in signals.STOP:
+            signal.signal(number, self._obey)
+        if signals.told():
+            self._obey(signal.SIGTERM, None)
+
+    def _obey(self, number: int, frame: FrameType | None) -> None:
+        if self._first:
+            self._first, self.number = False, signal.Signals(number)
+            # SIGTERM, whatever it was: a rank may have got the terminal's SIGINT itself already.
+            raise api.SignalException(f"told to stop by {self.number.name}", signal.SIGTERM)
+        if number == signal.SIGINT:
+            for ending in launcher.endings(self._folder):
+                if ending.status is None:
+                    os.kill(ending.pid, signal.SIGKILL)
+            os.write(2, b"interrupted again: the ranks were killed\n")
+            shutil.rmtree(self._folder, ignore_errors=True)
+            os._exit(signals.INTERRUPTED)
+
+
+def _stopped(folder: Path, number: signal.Signals) -> int:
+    """The status after `number`: what the ranks made of it."""
+    endings = list(launcher.endings(folder))
+    if any(ending.status == MISTAKE for ending in endings):
+        return MISTAKE
+    if not endings:
+        print("stopped as told before a rank had started: nothing to save", file=sys.stderr)
+        return signals.STATUS
+    if all(ending.status == 0 for ending in endings):
+        return 0  # it was at its end
+    other = [ending for ending in endings if ending.status != signals.STATUS]
+    for ending in other[:1]:
+        how = "was killed" if ending.status is None else f"ended with status {ending.status}"
+        who = f"rank {ending.local_rank} of this host (process {ending.pid})"
+        print(f"error: stopped by {number.name}, but {who} {how} before it had saved", file=sys.stderr)
+    if not other:
+        return signals.STATUS
+    return other[0].status or 128 + number
+
+
+def _failed(rank: int, failure: ProcessFailure) -> int:
+    """The status of the `failure` of a rank, which is said unless the rank has."""
+    if failure.exitcode >= 0:
+        how, status = f"with status {failure.exitcode}", failure.exitcode
+    else:
+        how, status = f"by {signal.Signals(-failure.exitcode).name}", 128 - failure.exitcode
+    if status not in (MISTAKE, signals.STATUS):
+        print(
+            f"error: rank {rank} (process {failure.pid}) ended {how}; the others were stopped",
+            file=sys.stderr,
+        )
+    return status
 
 
 if __name__ == "__main__":

@@ -198,6 +198,8 @@ class Run(Section):
     "Steps between two checkpoints, beside the one at the end of every epoch."
     checkpoint_minutes: float | None = Field(None, gt=0)
     "Minutes between two checkpoints, beside those: what a failure costs at most."
+    checkpoint_patience_minutes: float = Field(30.0, gt=0)
+    "Minutes for which training goes on while the run folder cannot be written; then it ends."
     keep: int = Field(3, ge=1)
     "Newest checkpoints that are kept, beside the best."
     evaluate_epochs: int = Field(1, ge=1)

@@ -3,7 +3,13 @@
 torchrun --nproc-per-node 8 -m pipeline.evaluate --checkpoint RUN --data s3://bucket/sthv2/validation views.crops=3
 """
 
+from pipeline.ranks import signals
+
+if __name__ == "__main__":
+    signals.note()  # from here on, whatever is still to be imported
+
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -17,7 +23,9 @@ from pipeline.evaluation.predictions import Predictions, predict
 from pipeline.evaluation.scores import score
 from pipeline.evaluation.trained import Trained, load
 from pipeline.ranks.distributed import joined
-from sharding.errors import UserError, one_line_errors
+from pipeline.ranks.preemption import Preemption
+from pipeline.ranks.program import rank_program
+from sharding.errors import UserError
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
 
@@ -49,19 +57,25 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-@one_line_errors
+@rank_program
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(argv)
-    trained = load(args.checkpoint, args.overrides)
-    with joined(trained.config.run.timeout_s) as world:
+
+    def prepared() -> tuple[Trained, float]:
+        trained = load(args.checkpoint, args.overrides)
+        return trained, trained.config.run.timeout_s
+
+    with joined(prepared) as (world, trained):
         split = manifest.load(args.data)
         _check(split, trained, args)
         trained.model.to(world.device)
-        found = predict(trained.model, split, trained.config, world, args.batch)
-        other = None
-        if args.order != "forward":
-            other = predict(trained.model, split, trained.config, world, args.batch, args.order)
+        with Preemption(world) as preemption:
+            between = functools.partial(preemption.check, "evaluation stopped as told; start again")
+            found = predict(trained.model, split, trained.config, world, args.batch, between=between)
+            other = None
+            if args.order != "forward":
+                other = predict(trained.model, split, trained.config, world, args.batch, args.order, between)
         if found:
             _report(split, trained.config, args, found, other)
     return 0

@@ -24,7 +24,7 @@ from pipeline.data.stream import empty_clips
 from pipeline.evaluation import trained
 from pipeline.evaluation.scores import top_classes
 from pipeline.evaluation.trained import Trained
-from pipeline.ranks.distributed import joined
+from pipeline.ranks.distributed import local_device
 from pipeline.training.inference import Inference
 from sharding.building import sample as encoding
 from sharding.building.settings import Settings
@@ -74,18 +74,16 @@ def as_json(video: str, found: list[dict[str, Any]]) -> str:
 def run(model: Trained, videos: Sequence[str], most: int, show: Show) -> int:
     """Predict and print one video after another; returns how many could not be used, each named on stderr."""
     cutter, failed = eval_cutter(model.config), 0
-    with joined(model.config.run.timeout_s) as world:
-        infer = Inference(
-            model.model.to(world.device), model.config.run.precision, world.device, VIEWS_AT_A_TIME
-        )
-        for video in videos:
-            try:
-                seen = views(video, model.shards, cutter)
-            except Unusable as reason:
-                print(f"error: {video}: {reason}", file=sys.stderr, flush=True)
-                failed += 1
-                continue
-            print(show(video, best(infer(seen)[0], model.classes, most)), flush=True)
+    device = local_device()
+    infer = Inference(model.model.to(device), model.config.run.precision, device, VIEWS_AT_A_TIME)
+    for video in videos:
+        try:
+            seen = views(video, model.shards, cutter)
+        except Unusable as reason:
+            print(f"error: {video}: {reason}", file=sys.stderr, flush=True)
+            failed += 1
+            continue
+        print(show(video, best(infer(seen)[0], model.classes, most)), flush=True)
     return failed
 
 

@@ -4,11 +4,15 @@
         data.root=s3://bucket/sthv2 run.folder=s3://bucket/runs/f8x2
 
 Started again with the same run folder, it goes on from the newest complete checkpoint. Told to stop by SIGTERM or
-SIGUSR1, it writes one first and ends with status 75.
+SIGUSR1, Ctrl-C or the closing of the terminal, it writes one first and ends with status 75.
 """
 
+from pipeline.ranks import signals
+
+if __name__ == "__main__":
+    signals.note()  # from here on, whatever is still to be imported
+
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,16 +21,17 @@ from pipeline.config import Config
 from pipeline.data.splits import check_splits
 from pipeline.evaluation.validation import validate
 from pipeline.ranks.distributed import World, joined
-from pipeline.ranks.preemption import STATUS, Preempted, Preemption
+from pipeline.ranks.preemption import Preempted, Preemption
+from pipeline.ranks.program import rank_program
 from pipeline.ranks.watchdog import Watchdog
 from pipeline.run.due import CheckpointClock, due_after
+from pipeline.run.owner import owned
 from pipeline.run.run_folder import RunFolder
 from pipeline.training.feed import train_batches
 from pipeline.training.meter import Meter
 from pipeline.training.progress import begin
 from pipeline.training.utilisation import share_of_a_clip
 from sharding import storage
-from sharding.errors import one_line_errors
 from sharding.format import manifest
 
 
@@ -36,10 +41,15 @@ def train(config: Config, world: World) -> None:
     Raises `Preempted`, after a last checkpoint, when a signal told any rank to stop.
     """
     run = config.run
-    train_set = manifest.load(storage.join(config.data.root, config.data.train))
-    validation_set = manifest.load(storage.join(config.data.root, config.data.validation))
-    check_splits(train_set, validation_set)
-    with Preemption(world) as preemption, Watchdog(run.timeout_s) as watchdog:
+    with (
+        Preemption(world) as preemption,
+        Watchdog(run.timeout_s) as watchdog,
+        owned(run.folder, world) as owner,
+    ):
+        train_set = manifest.load(storage.join(config.data.root, config.data.train))
+        validation_set = manifest.load(storage.join(config.data.root, config.data.validation))
+        check_splits(train_set, validation_set)
+        preemption.check_at_start()
         progress = begin(config, train_set, world)
         learner, tally = progress.learner, progress.tally
         meter = Meter(world, share_of_a_clip(config, world.device))
@@ -50,13 +60,13 @@ def train(config: Config, world: World) -> None:
 
         def pause() -> None:
             watchdog.beat()
-            preemption.check()
+            preemption.check("stopped in an evaluation as told; start again to go on")
 
         def save(top1: float | None) -> None:
             folder.save(progress.at, progress.state(config, train_set), top1)
             clock.restart()
 
-        with RunFolder(config, progress.at, world) as folder:
+        with RunFolder(config, progress.at, world, owner) as folder:
             if progress.to_evaluate:  # what the run was stopped in
                 save(evaluate())
                 meter.restart()
@@ -82,7 +92,7 @@ def train(config: Config, world: World) -> None:
                 if due.save:
                     save(top1)
                 if due.stop:
-                    raise Preempted(f"stopped after {at.done} steps as told; start again to go on")
+                    raise preemption.preempted(f"stopped after {at.done} steps as told; start again to go on")
                 if due.epoch_ends:
                     meter.restart()
 
@@ -100,21 +110,20 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-@one_line_errors
+@rank_program
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(argv)
-    config = configuration.load(args.config, args.overrides)
     if args.print:
-        print(configuration.dump(config), end="")
+        print(configuration.dump(configuration.load(args.config, args.overrides)), end="")
         return 0
-    try:
-        with joined(config.run.timeout_s) as world:
-            train(config, world)
-    except Preempted as stopped:
-        if world.main:
-            print(stopped, file=sys.stderr, flush=True)
-        return STATUS
+
+    def prepared() -> tuple[Config, float]:
+        config = configuration.load(args.config, args.overrides)
+        return config, config.run.timeout_s
+
+    with joined(prepared) as (world, config):
+        train(config, world)
     return 0
 
 

@@ -7,13 +7,17 @@ from typing import ParamSpec
 
 P = ParamSpec("P")
 
+MISTAKE = 2
+"""The exit status of a user's mistake: to start again would not help."""
+_INTERRUPTED = 130  # 128 + SIGINT
+
 
 class UserError(Exception):
     """A mistake in what the user gave: one line that says what, where (file, key, URL) and what to do."""
 
 
 def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:
-    """`main` with a `UserError` printed as one line on stderr and turned into exit status 2."""
+    """`main` with a `UserError` printed as one line on stderr and turned into exit status 2; Ctrl-C is one line too."""
 
     @functools.wraps(main)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -21,6 +25,9 @@ def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:
             return main(*args, **kwargs)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
-            return 2
+            return MISTAKE
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr, flush=True)
+            return _INTERRUPTED
 
     return wrapped

@@ -60,6 +60,14 @@ def wait_until(
         time.sleep(0.02)
 
 
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for `condition` of this process."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.005)
+
+
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL `process` and its descendants at once, and wait until they are gone."""
     pids = [process.pid, *descendants(process.pid)]

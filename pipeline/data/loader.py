@@ -17,13 +17,10 @@ from torch.utils.data import DataLoader
 
 from pipeline.data.batch import Batch, Failure
 from pipeline.data.stream import ClipStream, empty_clips
-from pipeline.ranks.preemption import SIGNALS
+from pipeline.ranks import signals
 from sharding.errors import UserError
 
 PREFETCHED_STEPS = 3
-
-STOP_SIGNALS = {signal.SIGINT, *SIGNALS}
-"""What Ctrl-C, a scheduler and torchrun send, to all processes of a rank; the training process alone answers."""
 
 _workers: set[BaseProcess] = set()
 """The loader processes of this process, whichever stream they belong to."""
@@ -88,7 +85,7 @@ def _data_loader(stream: ClipStream, workers: int) -> DataLoader[Batch | Failure
     context.set_forkserver_preload(["pipeline.data.stream"])
     # The server inherits the blocked signals, and its workers inherit them from it, from their first moment on.
     resource_tracker.ensure_running()  # the server's, which would unblock two of them when it starts
-    with _blocked(STOP_SIGNALS):
+    with _blocked(set(signals.STOP)):  # the training process alone answers
         forkserver.ensure_running()
     return DataLoader(
         stream,

@@ -1,8 +1,7 @@
 """The process group: who this process is, and the few exchanges that training needs."""
 
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,9 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from sharding.errors import UserError
+from pipeline.ranks import launcher
+from pipeline.ranks.mistakes import Mistakes, ToldElsewhere
+from sharding.errors import MISTAKE, UserError
 
-_AFTER_MAIN_S = 10.0  # a busy machine takes seconds to end the main process and then this one
+_TOGETHER_S = 120.0  # for ranks that only meet to tell of a mistake
 
 MARGIN_S = 30.0
 """By which a collective operation's time limit is later than that of `pipeline.ranks.watchdog`, which tells more."""
@@ -63,6 +64,28 @@ class World:
             dist.broadcast_object_list(values)
         return values[0]
 
+    def from_main(self, make: Callable[[], T]) -> T:
+        """What `make` returns on the main process, on every rank; a `UserError` that it raises there, too."""
+        made: T | None = None
+        mistake: UserError | None = None
+        if self.main:
+            try:
+                made = make()
+            except UserError as error:
+                mistake = error
+        made, mistake = self.share((made, mistake))
+        if mistake is not None:
+            raise mistake
+        return made  # type: ignore[return-value]
+
+    def any(self, value: bool) -> bool:
+        """Whether `value` holds on any rank; every rank must call it."""
+        if self.ranks == 1:
+            return value
+        flag = torch.tensor(int(value))
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag)
+
     def wait(self) -> None:
         """Until every rank is here."""
         if self.ranks > 1:
@@ -104,29 +127,66 @@ class Vote:
 
 
 @contextmanager
-def joined(timeout_s: float) -> Iterator[World]:
-    """Join the group that torchrun describes in the environment; without it, a world of one."""
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        if local_rank >= torch.cuda.device_count():
-            raise UserError(
-                f"process {local_rank} of this machine has no GPU of its own: there are {torch.cuda.device_count()}; "
-                "start fewer, or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
-            )
-        device = torch.device("cuda", local_rank)
-        torch.cuda.set_device(device)
+def joined(prepare: Callable[[], tuple[T, float]]) -> Iterator[tuple[World, T]]:
+    """Join the group that torchrun describes in the environment; without it, a world of one.
+
+    `prepare` makes what this rank needs first, and says the time limit of an exchange in seconds. A `UserError` that it
+    or the block raises on any rank ends all of them in one line: on the others it is `ToldElsewhere`.
+    """
+    prepared, device, mistake = _attempted(prepare)
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield World(0, 1, device)
+        if mistake:
+            raise mistake
+        assert prepared
+        yield World(0, 1, device), prepared[0]
         return
+    timeout_s = prepared[1] if prepared else _TOGETHER_S
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s + MARGIN_S))
+    mistakes = Mistakes(dist.get_rank(), dist.get_world_size(), _leave)
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), device)
+        if mistake:
+            raise mistake
+        assert prepared
+        yield World(dist.get_rank(), dist.get_world_size(), device), prepared[0]
+        mistakes.close()
         # Not after an error: with NCCL it could wait for ranks that are in the middle of an exchange.
         dist.destroy_process_group()
     except UserError:
-        if dist.get_rank() > 0:
-            # Most mistakes are met by all processes. The main one says it, and torchrun ends the others meanwhile.
-            time.sleep(_AFTER_MAIN_S)
+        if not mistakes.tell():
+            raise ToldElsewhere from None
         raise
+    except Exception:
+        if mistakes.told():  # it ends exchanges with an error of their own
+            raise ToldElsewhere from None
+        raise
+
+
+def _attempted(prepare: Callable[[], T]) -> tuple[T | None, torch.device, UserError | None]:
+    """What `prepare` makes and this rank's device, or the mistake that it met: the others are to hear of it."""
+    try:
+        return prepare(), local_device(), None
+    except UserError as error:
+        return None, torch.device("cpu"), error
+
+
+def local_device() -> torch.device:
+    """The device of this process: the GPU of its number on this machine, or the CPU where there is none."""
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"process {local_rank} of this machine has no GPU of its own: there are {torch.cuda.device_count()}; "
+            "start fewer, or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
+        )
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _leave() -> None:
+    """End this process, wherever it stands, as one that has met the mistake itself."""
+    launcher.ended(MISTAKE)
+    launcher.stop_all()
+    os._exit(MISTAKE)

@@ -1,43 +1,50 @@
 """Being told to stop: by a signal to any rank, obeyed by all ranks at the same step."""
 
-import os
-import signal
-from types import FrameType, TracebackType
+from types import TracebackType
 
+from pipeline.ranks import launcher, signals
 from pipeline.ranks.distributed import Vote, World
-
-STATUS = 75  # EX_TEMPFAIL of sysexits.h: not finished, to be started again
-
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What schedulers send before they take a machine away, and what torchrun passes on."""
 
 
 class Preempted(Exception):  # noqa: N818 - a fact about the run, not an error of the program
-    """The run was told to stop before its end. The text says where it will go on."""
+    """The run was told to stop before its end. The text says where it will go on; the rank that `says` it prints it."""
+
+    def __init__(self, text: str, says: bool) -> None:
+        super().__init__(text)
+        self.says = says
 
 
 class Preemption:
-    """Notes the signals while it is entered; `agreed` is the ranks' common answer.
+    """The ranks' common answer to what `signals` has noted on any of them, while it is entered.
 
-    The handler only takes a note: a step, an evaluation or the writing of a checkpoint is never torn apart.
+    A step, an evaluation or the writing of a checkpoint is never torn apart.
     """
 
     def __init__(self, world: World) -> None:
-        self._told = False
         self._world = world
         self._vote = Vote(world)
 
     def agreed(self) -> bool:
         """Whether to stop now, the same on every rank: each must call it equally often, once a step or batch."""
-        return self._vote.cast(self._told)
+        return self._vote.cast(signals.told())
 
-    def check(self) -> None:
-        """Raise `Preempted` where `agreed`."""
+    def check(self, text: str) -> None:
+        """Raise `Preempted` with `text` where `agreed`."""
         if self.agreed():
-            raise Preempted("stopped in an evaluation as told; start again to go on")
+            raise self.preempted(text)
+
+    def check_at_start(self) -> None:
+        """Raise `Preempted` where any rank was told to stop by now; nothing is trained yet that could be saved."""
+        if self._world.any(signals.told()):
+            raise self.preempted(
+                "stopped as told before a step was trained: nothing to save; start again to go on"
+            )
+
+    def preempted(self, text: str) -> Preempted:
+        """What ends this rank."""
+        return Preempted(text, says=self._world.main)
 
     def __enter__(self) -> "Preemption":
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(
@@ -46,20 +53,5 @@ class Preemption:
         if error is None or isinstance(error, Preempted):
             self._vote.close()
         if isinstance(error, Preempted):
-            _tell_launcher()
+            launcher.stop_all()  # one that was not told itself would start its ranks again
             self._world.wait()  # before any process ends, every launcher knows
-            return  # ending with a status of its own: torchrun, seeing another rank end, may send one more signal
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._told = True
-
-
-def _tell_launcher() -> None:
-    """Stop this machine's torchrun too, if it was given restarts.
-
-    One that was not told itself would take the end of its processes for a failure, and start them again.
-    """
-    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) and os.environ["LOCAL_RANK"] == "0":
-        os.kill(os.getppid(), signal.SIGTERM)

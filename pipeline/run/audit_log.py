@@ -12,7 +12,7 @@ In the folder `audit` of the run folder, for a run that was last resumed after 1
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -66,9 +66,11 @@ def begin(folder: str, start: Start) -> None:
 class AuditLog:
     """Writes one rank's part."""
 
-    def __init__(self, folder: str, rank: int, resumed_step: int) -> None:
+    def __init__(
+        self, folder: str, rank: int, resumed_step: int, guard: Callable[[], None] = lambda: None
+    ) -> None:
         self._folder = folder
-        self._journal = Journal(log_url(folder, resumed_step, rank), resumed_step=-1)
+        self._journal = Journal(log_url(folder, resumed_step, rank), -1, guard)
 
     def write(self, done: int, batch: "Batch") -> None:
         """`batch` was used for the step after which `done` steps are done."""

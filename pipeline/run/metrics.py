@@ -1,12 +1,14 @@
 """What a run reports: `metrics.jsonl`, TensorBoard and the progress line, all from the same numbers."""
 
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from pipeline.run.journal import Journal, Line
+from pipeline.run.uploads import Uploads
 from sharding import storage
 
 if TYPE_CHECKING:
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
 class Reporter:
     """Everything that the main process reports; the other ranks have none."""
 
-    def __init__(self, folder: str, resumed_step: int, total_steps: int) -> None:
-        self._journal = Journal(storage.join(folder, "metrics.jsonl"), resumed_step)
+    def __init__(
+        self, folder: str, resumed_step: int, total_steps: int, guard: Callable[[], None], uploads: Uploads
+    ) -> None:
+        self._journal = Journal(storage.join(folder, "metrics.jsonl"), resumed_step, guard, uploads)
         # TensorBoard's event files cannot grow in a bucket; `metrics.jsonl` holds the same numbers there.
         self._curves = _tensorboard(folder, resumed_step) if "://" not in folder else None
         self._total = total_steps
@@ -60,8 +64,7 @@ class Reporter:
         self._journal.flush()
 
     def close(self) -> None:
-        """Flush and end every output."""
-        self._journal.flush()
+        """End every output; `uploads`, which the journal was flushed to, are closed before."""
         self._bar.close()
         if self._curves is not None:
             self._curves.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.ranks.preemption import STATUS
+from pipeline.ranks.signals import STATUS
 from pipeline.run import checkpoint, journal, proof
 from tests import shards
 from tests.distributed.test_agent import cmdline, with_agent

@@ -1,0 +1,79 @@
+"""A rank and the launcher that started it (torchrun, `pipeline.agent`): one does not outlive the other. No torch.
+
+`pipeline.agent` gives its ranks a folder, in which each writes that it has started and how it ended: torchrun does not
+tell that of ranks that were told to stop.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = "BLVNET_LAUNCHER_FOLDER"
+_POLL_S = 0.5
+_STARTED = "started"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a rank of this machine ended: its status, or None where it did not come to say so."""
+
+    local_rank: int
+    pid: int
+    status: int | None
+
+
+def is_rank() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def follow() -> None:
+    """End this process when its launcher is gone, however that ended; a program that was started alone has none."""
+    if is_rank():
+        parent = os.getppid()
+        threading.Thread(target=_end_after, args=(parent,), daemon=True, name="launcher").start()
+
+
+def started() -> None:
+    """Say that this rank has started."""
+    _say(_STARTED)
+
+
+def ended(status: int) -> None:
+    """Say how this rank ends."""
+    _say(str(status))
+
+
+def stop_all() -> None:
+    """Stop this machine's launcher too, if it was given restarts: it would take the end of its ranks for a failure."""
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
+        os.kill(os.getppid(), signal.SIGTERM)
+
+
+def endings(folder: Path) -> Iterator[Ending]:
+    """What the ranks that were started last have said in `folder`; the launcher's side."""
+    attempts: dict[int, list[Ending]] = {}
+    for path in sorted(folder.iterdir()):
+        attempt, local_rank, pid = map(int, path.name.split("-"))
+        text = path.read_text()
+        status = int(text) if text.isdecimal() else None
+        attempts.setdefault(attempt, []).append(Ending(local_rank, pid, status))
+    yield from attempts.get(max(attempts, default=0), [])
+
+
+def _say(text: str) -> None:
+    if folder := os.environ.get(FOLDER):
+        attempt, rank = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), os.environ.get("LOCAL_RANK", "0")
+        path = Path(folder) / f"{attempt}-{rank}-{os.getpid()}"
+        if path.parent.is_dir():  # else the launcher is gone
+            path.write_text(text)
+
+
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    os._exit(1)

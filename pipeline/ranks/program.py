@@ -1,0 +1,53 @@
+"""How a program that torchrun starts begins and ends, on each rank."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+from pipeline.ranks import launcher, signals
+from pipeline.ranks.mistakes import ToldElsewhere
+from pipeline.ranks.preemption import Preempted
+from sharding.errors import MISTAKE, UserError
+
+P = ParamSpec("P")
+
+
+def rank_program(main: Callable[P, int]) -> Callable[P, int]:
+    """`main` as a rank of a run: it ends with its launcher, and its launcher knows how.
+
+    A `UserError` is one line on stderr, status 2, and no restart; being told to stop is status 75.
+    """
+
+    @functools.wraps(main)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
+        with signals.noted():
+            launcher.follow()
+            launcher.started()
+            status = 1  # of a traceback
+            try:
+                status = _status(functools.partial(main, *args, **kwargs))
+            except SystemExit as error:  # argparse's
+                status = error.code if isinstance(error.code, int) else 1
+                raise
+            finally:
+                launcher.ended(status)
+                if status == MISTAKE:
+                    launcher.stop_all()
+            return status
+
+    return wrapped
+
+
+def _status(main: Callable[[], int]) -> int:
+    try:
+        return main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return MISTAKE
+    except ToldElsewhere:
+        return MISTAKE
+    except Preempted as stopped:
+        if stopped.says:
+            print(stopped, file=sys.stderr, flush=True)
+        return signals.STATUS
