@@ -6,7 +6,8 @@ python -m pipeline.audit runs/50-f8x2
 import argparse
 from collections.abc import Sequence
 
-from pipeline.run.proof import MOST, Proof, prove
+from pipeline.run.audit_record import MOST
+from pipeline.run.proof import Proof, prove
 from sharding.errors import one_line_errors
 
 
@@ -39,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _table(proof: Proof) -> list[tuple[str, str]]:
+    to_come = f", and that after step {proof.to_evaluate} is still to be done" if proof.to_evaluate else ""
+    if proof.old_starts:
+        to_come += f"; none is expected of {proof.old_starts} starts, recorded by an earlier version"
     epochs, steps = divmod(proof.steps, max(proof.steps_in_epoch, 1))
     reach = f"; epoch {epochs} up to step {steps} of {proof.steps_in_epoch}" if steps else ""
     restarts = f" (after step {', '.join(map(str, proof.restarts))})" if proof.restarts else ""
@@ -48,7 +52,7 @@ def _table(proof: Proof) -> list[tuple[str, str]]:
         ("samples", f"{proof.samples}, and {proof.left_out} left out with last partial batches"),
         ("replaced", f"{proof.replaced} of them, which are damaged"),
         ("restarts", f"{len(proof.restarts)}{restarts}"),
-        ("evaluations", str(proof.evaluations)),
+        ("evaluations", f"{proof.evaluations}{to_come}"),
     ]
 
 

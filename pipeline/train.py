@@ -50,7 +50,7 @@ def train(config: Config, world: World) -> None:
         validation_set = manifest.load(storage.join(config.data.root, config.data.validation))
         check_splits(train_set, validation_set)
         preemption.check_at_start()
-        progress = begin(config, train_set, world)
+        progress = begin(config, train_set, validation_set, world)
         learner, tally = progress.learner, progress.tally
         meter = Meter(world, share_of_a_clip(config, world.device))
         clock = CheckpointClock(run.checkpoint_minutes)

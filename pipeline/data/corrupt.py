@@ -15,7 +15,12 @@ T = TypeVar("T")
 
 def allowed(data: Data, samples: int) -> int | None:
     """How many of an epoch's `samples` may be damaged; None: not one, and none is replaced."""
-    return int(round(data.corrupt_budget * samples, 6)) if data.corrupt == "replace" else None
+    return share_of(data.corrupt_budget, samples) if data.corrupt == "replace" else None
+
+
+def share_of(budget: float, samples: int) -> int:
+    """How many of an epoch's `samples` the share `budget` of them are."""
+    return int(round(budget * samples, 6))
 
 
 class Substitutes:

@@ -1,35 +1,34 @@
 """The proof that a run used the planned samples, or where it did not; `pipeline.audit` is the program.
 
 What the ranks wrote down (`audit_log`) is held against the plan, which is worked out anew from the manifest and
-the recorded seed, window and lanes; and, apart from any plan, every key of an epoch is counted. Of the logs one step
-is in memory at a time, of the split its keys.
+the recorded seed, window and lanes; and, apart from any plan, every key of an epoch is counted. All starts must be of
+one run, which is the one that the folder's configuration describes. Of the logs one step is in memory at a time, of
+the split its keys.
 """
 
-import functools
-import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.data import corrupt
 from pipeline.order import plan
-from pipeline.run import audit_log
+from pipeline.run import audit_log, proof_evaluations
 from pipeline.run.audit_log import Start
-from pipeline.run.journal import Line
-from sharding import storage
+from pipeline.run.audit_record import MOST, Record, Used
+from pipeline.run.planned import Split
 from sharding.errors import UserError
 from sharding.format import manifest
-from sharding.format.manifest import Manifest
-from sharding.format.shard import load_sidecar
-
-MOST = 40
-"""Findings after which the search ends."""
 
 
 @dataclass
 class Proof:
-    """What was found: `steps` are those on record from the first on, `findings` what is not as it should be."""
+    """What was found: `steps` are those on record from the first on, `findings` what is not as it should be.
+
+    `to_evaluate`: the last step, if an evaluation is due after it that is not on record: the run was stopped before
+    its end. `old_starts`: how many were recorded without their settings, so that neither evaluations nor replaced
+    samples can be held against these.
+    """
 
     findings: list[str] = field(default_factory=list)
     restarts: list[int] = field(default_factory=list)
@@ -39,80 +38,144 @@ class Proof:
     left_out: int = 0
     replaced: int = 0
     evaluations: int = 0
+    to_evaluate: int | None = None
+    old_starts: int = 0
 
 
 def prove(folder: str) -> Proof:
     """The proof for the run in `folder`. `UserError` where nothing is on record, or the shards are others now."""
-    starts = audit_log.starts(folder)
-    split = _Split(starts[0].split, starts[0].position.manifest)
-    proof = Proof(steps_in_epoch=starts[0].position.steps_in_epoch)
-    proof.restarts = [start.position.done for start in starts[1:]]
-    if starts[0].position.done:
-        proof.findings.append(f"steps 1 to {starts[0].position.done}: not on record; run.audit was off then")
-    proof.steps = starts[0].position.done
-    epoch = _Epoch(split, proof)
-    kept = [*proof.restarts, _checkpointed(folder)]
-    for i, start in enumerate(starts):
-        # What an earlier start did after the step where a later one began was done again.
-        for step, lines in _steps(folder, start, kept[i], i < len(proof.restarts), proof.findings):
-            epoch.check(start, step, lines)
-            proof.steps = step
-            if len(proof.findings) >= MOST:
-                return proof
-    _check_validations(folder, proof)
+    proof = Proof()
+    record = Record(folder, proof.findings)
+    starts = record.starts()
+    if proof.findings:  # what a start that cannot be read began is anyone's guess
+        return proof
+    _check_kind(starts, record, proof.findings)
+    try:
+        _check(record, starts, proof)
+    except UserError:
+        if not proof.findings:
+            raise
     return proof
 
 
-class _Split:
-    """The samples of a split: `keys` in the order of its shards, and the place of each key there."""
+def _check(record: Record, starts: list[Start], proof: Proof) -> None:
+    first = starts[0]
+    split = _split_of(starts)
+    batch = first.position.global_batch
+    proof.steps_in_epoch = plan.steps_in_epoch(len(split.keys), batch)
+    for start in starts:
+        if (steps := start.position.steps_in_epoch) != proof.steps_in_epoch:
+            proof.findings.append(
+                f"{_named(start)}: epochs of {steps} steps on record; {len(split.keys)} samples in batches of {batch} "
+                f"make {proof.steps_in_epoch}"
+            )
+        if batch % start.ranks:
+            proof.findings.append(f"{_named(start)}: {start.ranks} ranks cannot share batches of {batch}")
+    if not proof.steps_in_epoch or any(batch % start.ranks for start in starts):
+        return
+    proof.restarts = [start.position.done for start in starts[1:]]
+    proof.old_starts = sum(start.settings is None for start in starts)
+    proof.steps = first.position.done
+    if proof.steps:
+        proof.findings.append(f"steps 1 to {proof.steps}: not on record; run.audit was off then")
+    epoch = _Epoch(split, first.position.order, batch, proof)
+    kept = [*proof.restarts, record.checkpointed()]
+    for i, start in enumerate(starts):
+        # What an earlier start did after the step where a later one began was done again.
+        for step, lines in _steps(record, start, kept[i], i < len(proof.restarts), proof.findings):
+            epoch.check(start, step, lines, step <= kept[i])
+            proof.steps = step
+            if len(proof.findings) >= MOST:
+                return
+    found = proof_evaluations.check(record, starts, proof.steps_in_epoch, proof.steps, proof.findings)
+    proof.evaluations, proof.to_evaluate = found.evaluations, found.to_come
 
-    def __init__(self, url: str, sha256: str) -> None:
-        made: Manifest = manifest.load(url)
-        if made.sha256 != sha256:
-            raise UserError(f"{url}: its manifest is not the one that this run was trained with")
-        sidecars = (load_sidecar(made.sidecar_url(i)) for i in range(len(made.shards)))
-        self.keys = [row.key for sidecar in sidecars for row in sidecar.samples]
-        self.place = {key: i for i, key in enumerate(self.keys)}
-        self.shard_samples = np.array([shard.samples for shard in made.shards])
 
-    @functools.lru_cache(1)  # noqa: B019 - there is one split, which lives as long as the proof
-    def order(self, order: plan.Order, epoch: int) -> plan.Indices:
-        """The place of each sample number of an epoch."""
-        return plan.epoch_order(self.shard_samples, order, epoch)
+def _named(start: Start) -> str:
+    return f"start behind step {start.position.done}"
+
+
+def _check_kind(starts: list[Start], record: Record, findings: list[str]) -> None:
+    """All starts are of one run, the configured one. What must never change is what a resume refuses to change."""
+    first = starts[0]
+    for start in starts[1:]:
+        for name in ("manifest", "seed", "lanes", "window", "global_batch"):
+            now, before = getattr(start.position, name), getattr(first.position, name)
+            if now != before:
+                findings.append(f"{_named(start)}: {name} {now}, the run began with {before}")
+        if not _is_same_split(start.split, first):
+            findings.append(f"{_named(start)}: trained on {start.split}, the run began with {first.split}")
+    tree = record.configuration()
+    for section, key, name in (
+        ("run", "seed", "seed"),
+        ("data", "lanes", "lanes"),
+        ("data", "window", "window"),
+        ("optim", "global_batch", "global_batch"),
+    ):
+        configured = tree.get(section, {}).get(key)  # None: of lanes, that they follow from the first start
+        if configured is not None and configured != getattr(first.position, name):
+            recorded = getattr(first.position, name)
+            findings.append(
+                f"{record.folder}/{record.CONFIGURATION}: {section}.{key} is {configured!r}, on record is {recorded}"
+            )
+
+
+def _is_same_split(url: str, first: Start) -> bool:
+    """Whether `url` is the first start's split, there or where its shards were moved to meanwhile."""
+    if url == first.split:
+        return True
+    if url.rpartition("/")[2] != first.split.rpartition("/")[2]:
+        return False
+    try:
+        return manifest.load(url).sha256 == first.position.manifest
+    except UserError:  # it lay there
+        return True
+
+
+def _split_of(starts: list[Start]) -> Split:
+    """The training split, from where it lay last."""
+    urls = list(dict.fromkeys(start.split for start in reversed(starts)))
+    for url in urls[:-1]:
+        try:
+            return Split(url, starts[0].position.manifest)
+        except UserError:
+            continue
+    return Split(urls[-1], starts[0].position.manifest)
 
 
 class _Epoch:
     """Checks the steps of one epoch after another, and counts each one's samples."""
 
-    def __init__(self, split: _Split, proof: Proof) -> None:
-        self._split, self._proof = split, proof
-        self._step_of = np.zeros(
-            len(split.keys), np.int64
-        )  # in which step of this epoch a sample was used; 0: none
-        self._epoch = 0
+    def __init__(self, split: Split, order: plan.Order, batch: int, proof: Proof) -> None:
+        self._split, self._order, self._batch, self._proof = split, order, batch, proof
+        # in which step of this epoch a sample was used; 0: none
+        self._step_of = np.zeros(len(split.keys), np.int64)
+        self._epoch, self._replaced = 0, 0
 
-    def check(self, start: Start, step: int, lines: list[tuple[int, Line]]) -> None:
-        """What the ranks wrote down for a step."""
-        at, proof, split = start.position, self._proof, self._split
-        number, position = divmod(step - 1, at.steps_in_epoch)
+    def check(self, start: Start, step: int, lines: list[tuple[int, Used]], kept: bool) -> None:
+        """What the ranks wrote down for a step; `kept`: a checkpoint followed."""
+        proof, split = self._proof, self._split
+        number, position = divmod(step - 1, proof.steps_in_epoch)
         if number != self._epoch:
-            self._step_of[:], self._epoch = 0, number
-        numbers = range(position * at.global_batch, (position + 1) * at.global_batch)
+            self._step_of[:], self._epoch, self._replaced = 0, number, 0
+        if start.settings and number == start.settings.epochs and not position:
+            proof.findings.append(f"step {step}: used behind the last of {number} epochs")
+        numbers = range(position * self._batch, (position + 1) * self._batch)
         used: dict[int, str] = {}
         for rank, line in lines:
             where = f"step {step}, rank {rank}"
-            if line["epoch"] != number:
-                proof.findings.append(f"{where}: on record in epoch {line['epoch']}, it belongs to {number}")
-            if len(line["numbers"]) != len(line["keys"]):
-                counts = f"{len(line['numbers'])} numbers and {len(line['keys'])} keys"
+            if line.epoch != number:
+                proof.findings.append(f"{where}: on record in epoch {line.epoch}, it belongs to {number}")
+            if len(line.numbers) != len(line.keys):
+                counts = f"{len(line.numbers)} numbers and {len(line.keys)} keys"
                 proof.findings.append(f"{where}: {counts} on record")
-            for n, key in zip(line["numbers"], line["keys"], strict=False):
+            for n, key in zip(line.numbers, line.keys, strict=False):
                 if n in used or n not in numbers or n % start.ranks != rank:
                     proof.findings.append(f"{where}: {key} used as sample {n}, which is not this rank's next")
                 used[n] = key
                 self._count(step, key)
-            proof.replaced += len(line["replaced"])
-        order, heard = split.order(at.order, number), {rank for rank, _ in lines}
+            self._count_replaced(where, line)
+        order, heard = split.order(self._order, number), {rank for rank, _ in lines}
         for n in numbers:
             planned = split.keys[order[n]]
             if n not in used and n % start.ranks in heard:
@@ -121,7 +184,9 @@ class _Epoch:
                 proof.findings.append(
                     f"step {step}: sample {n} is {planned} by the plan, but {used[n]} was used"
                 )
-        if position == at.steps_in_epoch - 1:
+        if kept:
+            self._check_budget(start, step, sum(len(line.replaced) for _, line in lines))
+        if position == proof.steps_in_epoch - 1:
             proof.left_out += len(split.keys) - numbers.stop
 
     def _count(self, step: int, key: str) -> None:
@@ -137,18 +202,39 @@ class _Epoch:
             self._proof.samples += 1
         self._step_of[place] = step
 
+    def _count_replaced(self, where: str, line: Used) -> None:
+        self._proof.replaced += len(line.replaced)
+        planned = set(line.keys)
+        for key in line.replaced:
+            if key not in planned:
+                self._proof.findings.append(
+                    f"{where}: {key} on record as replaced, which was not this step's, or twice"
+                )
+            planned.discard(key)
+
+    def _check_budget(self, start: Start, step: int, replaced: int) -> None:
+        """The ranks sum up what they replaced before each checkpoint: what came before one is within the budget."""
+        before, self._replaced = self._replaced, self._replaced + replaced
+        if start.settings is None:
+            return
+        allowed = corrupt.share_of(start.settings.corrupt_budget, len(self._split.keys))
+        if before <= allowed < self._replaced:
+            self._proof.findings.append(
+                f"step {step}: {self._replaced} samples replaced in epoch {self._epoch}, of which data.corrupt and "
+                f"data.corrupt_budget allowed {allowed}"
+            )
+
 
 def _steps(
-    folder: str, start: Start, kept: int, superseded: bool, findings: list[str]
-) -> Iterator[tuple[int, list[tuple[int, Line]]]]:
+    record: Record, start: Start, kept: int, superseded: bool, findings: list[str]
+) -> Iterator[tuple[int, list[tuple[int, Used]]]]:
     """Every step after `start` with what each rank wrote down for it, as (rank, line).
 
     Up to step `kept`, which a checkpoint followed, and where a later step is there, each rank's line must be there
     too. Beyond, nothing counts of a start that is `superseded` by a later one; of the last one, the record ends where
     the first rank's log ends: the run was killed, or goes on.
     """
-    urls = [audit_log.log_url(folder, start.position.done, rank) for rank in range(start.ranks)]
-    logs = [_Log(url) for url in urls]
+    logs = [_Log(record.lines(start, rank), findings) for rank in range(start.ranks)]
     step = start.position.done + 1
     while True:
         if superseded and step > kept:
@@ -158,7 +244,8 @@ def _steps(
             return
         for rank, lines in enumerate(found):
             if not lines:
-                findings.append(f"step {step}, rank {rank}: nothing on record in {urls[rank]}")
+                url = audit_log.log_url(record.folder, start.position.done, rank)
+                findings.append(f"step {step}, rank {rank}: nothing on record in {url}")
         yield step, [(rank, line) for rank, lines in enumerate(found) for line in lines]
         step += 1
 
@@ -166,43 +253,23 @@ def _steps(
 class _Log:
     """One rank's log, read step by step."""
 
-    def __init__(self, url: str) -> None:
-        self._lines = audit_log.lines(url)
-        self._next = next(self._lines, None)
+    def __init__(self, lines: Iterator[tuple[str, Used]], findings: list[str]) -> None:
+        self._lines, self._findings = lines, findings
+        self._next = next(lines, None)
 
     @property
     def ended(self) -> bool:
         """Whether no line is left."""
         return self._next is None
 
-    def take(self, step: int) -> list[Line]:
+    def take(self, step: int) -> list[Used]:
         """The lines of `step`; one, unless the log was changed."""
         taken = []
-        while self._next is not None and self._next["step"] <= step:
-            taken.append(self._next)
+        while self._next is not None and self._next[1].step <= step:
+            place, line = self._next
+            if line.step < step:
+                self._findings.append(f"{place}: of step {line.step}, where step {step} should be")
+            else:
+                taken.append(line)
             self._next = next(self._lines, None)
         return taken
-
-
-def _checkpointed(folder: str) -> int:
-    """The step of the newest checkpoint: up to there everything must be on record."""
-    url = storage.join(folder, "checkpoints", "latest.json")
-    return int(json.loads(storage.read_bytes(url))["step"]) if storage.exists(url) else 0
-
-
-def _check_validations(folder: str, proof: Proof) -> None:
-    """Every evaluation scored every sample of its split once."""
-    split: _Split | None = None
-    for validation in audit_log.validations(folder):
-        split = split or _Split(validation.split, validation.manifest)
-        counts = Counter(validation.keys)
-        where = f"evaluation after step {validation.step}"
-        for key in split.keys:
-            if counts[key] != 1:
-                proof.findings.append(f"{where}: {key} was scored {counts[key]} times")
-        proof.findings += [
-            f"{where}: {key} was scored, which is no sample of {validation.split}"
-            for key in counts
-            if key not in split.place
-        ]
-        proof.evaluations += 1

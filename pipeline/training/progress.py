@@ -46,7 +46,7 @@ class Progress:
         }
 
 
-def begin(config: Config, train_set: Manifest, world: World) -> Progress:
+def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: World) -> Progress:
     """The start of a run, or where the newest checkpoint of its folder left it; says which, and clears what came after.
 
     Every rank must call it.
@@ -61,10 +61,12 @@ def begin(config: Config, train_set: Manifest, world: World) -> Progress:
         _resumed(chosen, config, train_set, at, world) if chosen else _fresh(config, train_set, at, world)
     )
     if world.main:
-        _announce(config, progress.at, world)
+        # In this order: the record of a run whose configuration is no more must not lie beside a new one's.
         audit_log.clear(run.folder, progress.at.done)
+        _announce(config, progress.at, world)
         if run.audit:
-            audit_log.begin(run.folder, audit_log.Start(progress.at, world.ranks, train_set.root))
+            settings = _settings_on_record(config, validation_set)
+            audit_log.begin(run.folder, audit_log.Start(progress.at, world.ranks, train_set.root, settings))
     world.wait()
     return progress
 
@@ -92,6 +94,17 @@ def _resumed(
     allowed = corrupt.allowed(config.data, train_set.samples)
     return Progress(
         learner, at, corrupt.Tally(allowed, **saved.get("tally", {})), saved.get("to_evaluate", False)
+    )
+
+
+def _settings_on_record(config: Config, validation_set: Manifest) -> audit_log.Settings:
+    data = config.data
+    return audit_log.Settings(
+        config.optim.epochs,
+        config.run.evaluate_epochs,
+        validation_set.root,
+        validation_set.sha256,
+        data.corrupt_budget if data.corrupt == "replace" else 0.0,
     )
 
 
