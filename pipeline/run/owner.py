@@ -17,10 +17,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.ranks.distributed import World
 from sharding import storage
 from sharding.errors import UserError
+
+if TYPE_CHECKING:  # which would import torch
+    from pipeline.ranks.distributed import World
 
 BEAT_S = 10.0
 TRUST_S = 30.0
@@ -131,7 +134,7 @@ def claim(folder: str) -> Owner:
 
 
 @contextlib.contextmanager
-def owned(folder: str, world: World) -> Iterator[Owner]:
+def owned(folder: str, world: "World") -> Iterator[Owner]:
     """The run folder, held by this run within the block; every rank enters it."""
     owner = claim(folder) if world.main else None
     token = world.share(owner.token if owner else "")
