@@ -101,7 +101,8 @@ def test_every_block_of_commands_is_run_or_says_why_not(page: Page) -> None:
 
 
 @EVERY
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves its shards open
+# webdataset leaves the closing of files to the garbage collector
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_its_blocks_do_what_they_say(
     page: Page, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +121,7 @@ def test_its_blocks_do_what_they_say(
             if block.language == "sh":
                 _run(block, tmp_path)
             else:
-                code = compile("\n" * block.line + block.text, str(page.path), "exec")
+                code = compile("\n" * (block.line - 1) + block.text, str(page.path), "exec")
                 exec(code, names)
         elif block.language == "sh":
             for command in commands.commands(block.text):
