@@ -107,7 +107,6 @@ def test_its_blocks_do_what_they_say(
     page: Page, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
     filled: set[str] = set()
     names: dict[str, Any] = {"__name__": page.path.stem}
     for block in page.blocks:
