@@ -7,13 +7,16 @@ Ctrl-C too), the agent passes that on once, waits for the ranks' checkpoint, and
 ended so.
 """
 
+import os
+
 from pipeline.ranks import signals
 
 if __name__ == "__main__":
     signals.note()  # from here on, whatever is still to be imported
+    # A rank that ends is told of below, not by the stacks of those that were connected to it.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import logging
-import os
 import shutil
 import signal
 import sys
@@ -43,7 +46,10 @@ def main() -> int:
     os.environ["PET_SIGNALS_TO_HANDLE"] = _NOBODY_SENDS
     # Started again, a process must not find the addresses of those before it (pytorch issue 135712).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    logging.getLogger(api.__name__).setLevel(logging.CRITICAL)  # which process failed is said below
+    # Which rank failed, and that all were told to stop, is said below.
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="blvnet-agent-"))
     os.environ[launcher.FOLDER] = str(folder)
     try:
@@ -62,6 +68,10 @@ def _run(folder: Path) -> int:
     except ChildFailedError as error:
         return _failed(*error.get_first_failure())
     except RendezvousError as error:
+        # Most often the launcher that the others meet at has ended, for the same reason as the ranks here.
+        for status in (MISTAKE, signals.STATUS):
+            if any(ending.status == status for ending in launcher.endings(folder)):
+                return status
         first_line = str(error).partition("\n")[0]
         print(f"error: the launchers of the other hosts cannot be reached: {first_line}", file=sys.stderr)
         return 1

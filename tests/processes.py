@@ -100,6 +100,18 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def tagged(tag: str) -> list[int]:
+    """The processes with `tag` in their environment: what a program has started, whoever their parents are now."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if tag.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
 def alive(pid: int) -> bool:
     """Whether `pid` runs; one that has ended and is not yet waited for does not."""
     try:

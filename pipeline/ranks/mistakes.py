@@ -4,6 +4,7 @@ The word goes through the store that the ranks met at. A rank that waits for the
 there, so a thread listens.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -57,11 +58,10 @@ class Mistakes:
 
     def told(self) -> bool:
         """Whether another rank has met a mistake."""
-        try:
-            if self._store.check([_KEY]):
-                self._hear()
-        except RuntimeError:
-            pass
+        if not self._heard.is_set():
+            with contextlib.suppress(RuntimeError):  # the store has gone with the rank that it lived in
+                if self._store.check([_KEY]):
+                    self._hear()
         return self._heard.is_set()
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any, TextIO, cast
 
 STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
@@ -30,6 +31,7 @@ def note() -> None:
     _noting, _told_at = True, None
     for number in STOP:
         signal.signal(number, _take_note)
+    sys.stdout, sys.stderr = _Lasting.of(sys.stdout), _Lasting.of(sys.stderr)
 
 
 def told() -> bool:
@@ -45,11 +47,13 @@ def noted() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in STOP}
+    streams = sys.stdout, sys.stderr
     note()
     try:
         yield
     finally:
         _noting = False
+        sys.stdout, sys.stderr = streams
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -59,16 +63,28 @@ def _take_note(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT and _told_at is not None and time.monotonic() - _told_at > _ECHO_S:
         os.write(2, b"interrupted again: ending at once\n")
         os._exit(INTERRUPTED)
-    if number == signal.SIGHUP:
-        _let_go_of_the_terminal()
     _told_at = _told_at or time.monotonic()
 
 
-def _let_go_of_the_terminal() -> None:
-    """What is still said would fail on a terminal that is gone."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            if stream.isatty():
-                os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+class _Lasting:
+    """A terminal's stream that stays quiet when the terminal is gone: writing there fails before SIGHUP is heard."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @staticmethod
+    def of(stream: TextIO) -> TextIO:
+        """`stream`; a lasting one in place of a terminal's."""
+        return cast(TextIO, _Lasting(stream)) if stream.isatty() else stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -14,7 +14,7 @@ from pipeline.run.checkpoint import Checkpoints, State
 from pipeline.run.journal import Line
 from pipeline.run.metrics import Reporter
 from pipeline.run.nonfinite import NonFinite
-from pipeline.run.owner import Owner
+from pipeline.run.owner import LostFolderError, Owner
 from pipeline.run.snapshot import copied
 from pipeline.run.uploads import Uploads
 from sharding.errors import UserError
@@ -101,7 +101,10 @@ class RunFolder:
         except UserError as lost:
             if error is None or isinstance(error, Preempted):
                 raise
-            print(f"warning: {lost}", file=sys.stderr, flush=True)  # the first error is the one to tell
+            if not isinstance(
+                lost, LostFolderError
+            ):  # which is said already; the first error is the one to tell
+                print(f"warning: {lost}", file=sys.stderr, flush=True)
         finally:
             if self._reporter:
                 self._reporter.close()
