@@ -16,11 +16,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.data.batch import Batch, Failure
+from pipeline.data.shared import PREFETCHED_STEPS
 from pipeline.data.stream import ClipStream, empty_clips
 from pipeline.ranks import signals
 from sharding.errors import UserError
-
-PREFETCHED_STEPS = 3
 
 _workers: set[BaseProcess] = set()
 """The loader processes of this process, whichever stream they belong to."""
@@ -30,8 +29,9 @@ def batches(stream: ClipStream, workers: int, pin: bool = False) -> Generator[Ba
     """The batches of `stream`, decoded by `workers` processes (0: in this one), in pinned memory for `pin`.
 
     Raises the stream's `UserError`, or one that names a loader process that died: of this stream, or of another one
-    that waits meanwhile, as the training's does during validation.
+    that waits meanwhile, as the training's does during validation. It never ends before the stream's last step.
     """
+    done, steps = 0, stream.passes.all_steps(stream.manifest.samples)
     others = multiprocessing.active_children()
     made = iter(_data_loader(stream, workers))
     started = {child for child in multiprocessing.active_children() if child not in others}
@@ -39,7 +39,13 @@ def batches(stream: ClipStream, workers: int, pin: bool = False) -> Generator[Ba
     try:
         while parts := [_sound(part) for part in islice(made, max(workers, 1))]:
             _check_workers()
-            yield _assembled(parts, pin)
+            yield _assembled(parts, max(workers, 1), pin)
+            done += 1
+        if done < steps:
+            raise UserError(
+                f"{stream.manifest.root}: the loader ended after {done} of {steps} batches; a loader process lost the "
+                "next one, and what it printed says why"
+            )
     except (RuntimeError, ConnectionError, EOFError):
         # What a worker's death looks like depends on what it was doing, and shows here before its exit status does.
         multiprocessing.connection.wait([worker.sentinel for worker in started], timeout=1)
@@ -122,8 +128,14 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _assembled(parts: list[Batch], pin: bool) -> Batch:
+def _assembled(parts: list[Batch], workers: int, pin: bool) -> Batch:
     """The workers' parts of one step as one, in order of the samples' numbers."""
+    steps = {(part.epoch, part.step) for part in parts}
+    if len(parts) != workers or len(steps) != 1:
+        raise UserError(
+            f"a part of step {min(steps)} (epoch, step) is missing: a loader process lost it, and what it printed "
+            "says why"
+        )
     if len(parts) == 1 and not pin:
         return parts[0]
     items = sorted((number, p, i) for p, part in enumerate(parts) for i, number in enumerate(part.numbers))

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.data.lane_reader import LaneReader
 from pipeline.data.lanes import Lanes
 from pipeline.data.samples import DamagedError, Sample, Span, checked
 from pipeline.data.shards import Shards, StoredShards
+from pipeline.data.shared import shared_bytes
 from pipeline.order import plan
 from sharding.building.memory import keep_freed_blocks
 from sharding.errors import UserError
@@ -53,6 +55,10 @@ class Passes:
     def steps(self, samples: int) -> int:
         """Steps of one epoch."""
         return plan.steps_in_epoch(samples, self.global_batch, self.drop_last)
+
+    def all_steps(self, samples: int) -> int:
+        """Steps of all these passes."""
+        return self.steps(samples) * (self.epochs - self.first_epoch) - self.first_step
 
 
 class ClipStream(IterableDataset[Batch | Failure]):
@@ -121,8 +127,12 @@ class ClipStream(IterableDataset[Batch | Failure]):
     def _part(
         self, epoch: int, step: int, numbers: list[int], lanes: Lanes, substitutes: Substitutes
     ) -> Batch:
-        room = _Room(len(numbers))
+        # All that is handed over is shared here, where a failure can be told: the queue's thread would lose the batch.
+        shared = get_worker_info() is not None
+        room = _Room(len(numbers), shared)
         labels = torch.empty(len(numbers), dtype=torch.int64)
+        if shared and numbers:
+            labels = shared_bytes(labels.nbytes).view(torch.int64)
         keys, replaced = [], []
         for place, number in enumerate(numbers):
             lane = number % self.order.lanes
@@ -150,19 +160,27 @@ class _Room:
     All of a part have that shape: where it follows from the video (whole frames in evaluation), a part is one video.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self, count: int, shared: bool) -> None:
+        self._count, self._shared = count, shared
         self.clips = torch.empty(0)
 
     def clip(self, place: int, shape: Sequence[int]) -> Tensor:
         """The memory of clip number `place`, to be filled."""
         if not len(self.clips):
-            self.clips = empty_clips(self._count, shape)
+            self.clips = empty_clips(self._count, shape, shared=self._shared)
         return self.clips[place]
 
 
-def empty_clips(clips: int, shape: Sequence[int], pin: bool = False) -> Tensor:
-    """Unfilled uint8 (clips, *shape), each frame's pixels interleaved in memory; `shape` ends in 3, height, width."""
+def empty_clips(clips: int, shape: Sequence[int], pin: bool = False, shared: bool = False) -> Tensor:
+    """Unfilled uint8 (clips, *shape), each frame's pixels interleaved in memory; `shape` ends in 3, height, width.
+
+    `shared` memory can be handed to another process as it is. Raises `UserError` where there is no room for it.
+    """
     *outer, channels, height, width = shape
-    memory = torch.empty((clips, *outer, height, width, channels), dtype=torch.uint8, pin_memory=pin)
+    size = (clips, *outer, height, width, channels)
+    memory = (
+        shared_bytes(prod(size)).view(size)
+        if shared
+        else torch.empty(size, dtype=torch.uint8, pin_memory=pin)
+    )
     return memory.movedim(-1, -3)

@@ -9,6 +9,7 @@ import torch
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.data import corrupt
+from pipeline.data.shared import check_room
 from pipeline.order import position
 from pipeline.order.plan import readers_per_lane
 from pipeline.order.position import Position
@@ -53,6 +54,7 @@ def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: 
     """
     run = config.run
     at = position.first(config, train_set, world.ranks)
+    check_room(config, world.ranks)
     torch.manual_seed(run.seed)
     torch.use_deterministic_algorithms(run.deterministic)
     # One process chooses, so that all go on from the same checkpoint or fail.
