@@ -7,10 +7,12 @@ ImageNet bL-ResNets (`state_dict`, `module.`, no TAM, a classifier of other clas
 
 import io
 import re
+from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -148,13 +150,32 @@ def read(file: str | Path | IO[bytes]) -> dict[str, Any]:
     """The dict in a file that torch.save wrote, on the CPU; code in it is refused with a WeightsError."""
     content = Path(file).read_bytes() if isinstance(file, (str, Path)) else file.read()
     try:
-        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_harmless()):
+            loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
+        if refused := re.search(r"(?:Unsupported global: GLOBAL|Unsupported class) (\S+)", str(error)):
+            raise WeightsError(
+                f"{_name(file)} holds an object of {refused[1]}, which may run code when it is loaded; save its "
+                "`state_dict` alone, in the environment that it comes from"
+            ) from error
         reason = str(error).strip().partition("\n")[0]
+        if "weights_only" in reason:  # torch's advice on how to run the code in a file
+            reason = "not what torch.save writes"
         raise WeightsError(f"{_name(file)} is no file of weights, or a damaged one: {reason}") from error
     if not isinstance(loaded, dict):
         raise WeightsError(f"{_name(file)} holds a {type(loaded).__name__}, not a dict of tensors")
     return loaded
+
+
+def _harmless() -> list[Any]:
+    """What training checkpoints hold beside tensors, and what runs no code: NumPy's numbers and arrays, and options."""
+    makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
+    named = [
+        (maker, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")  # of NumPy 1 and 2
+        for name, maker in makers.items()
+    ]
+    return [*named, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"), Namespace]
 
 
 def _name(file: str | Path | IO[bytes]) -> str:

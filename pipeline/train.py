@@ -72,9 +72,9 @@ def train(config: Config, world: World) -> None:
                 meter.restart()
             for batch in meter.timed(train_batches(config, train_set, progress.at, world)):
                 rate = learner.schedule.rate(batch.epoch, batch.step, progress.at.steps_in_epoch)
-                loss, correct = learner.step(batch.clips, batch.labels, progress.at.done, rate)
+                step = learner.step(batch.clips, batch.labels, progress.at.done, rate)
                 at = progress.at = progress.at.after(progress.at.done + 1)
-                meter.add(loss, correct, len(batch.numbers), len(batch.replaced))
+                meter.add(step, len(batch.numbers), len(batch.replaced))
                 folder.used(at.done, batch)
                 watchdog.beat()
                 stop = preemption.agreed()

@@ -1,7 +1,8 @@
 """Checkpoints in a run folder: complete before they are named, verified before they are used.
 
 `checkpoints/step-00012345.pt` is written first, atomically; then `checkpoints/latest.json`, which names the kept
-checkpoints, newest first, each with its SHA-256. So a run that was killed at any moment finds a complete one.
+checkpoints, newest first, each with its SHA-256. So a run that was killed at any moment finds a complete one. A run
+begins with a `latest.json` that names none: where there is none at all beside what a run leaves, it was lost.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import io
 import json
 import pickle
 import sys
+import zipfile
 from typing import Any
 
 import torch
@@ -34,8 +36,12 @@ class Checkpoints:
         """
         content = _to_bytes(state)
         entry = {"name": f"step-{step:08d}.pt", "step": step, "sha256": hashlib.sha256(content).hexdigest()}
-        storage.write_bytes(self._url(str(entry["name"])), content)
         best = _read_json(self._url("best.json"))
+        if best.get("name") == entry["name"] and best["sha256"] != entry["sha256"]:
+            # A run that was killed after this step does it again: the best one's file is about to be another.
+            storage.remove(self._url("best.json"))
+            best = {}
+        storage.write_bytes(self._url(str(entry["name"])), content)
         if top1 is not None and top1 > best.get("top1", -1.0):
             best = {**entry, "top1": top1}
             storage.write_bytes(self._url("best.json"), _to_json(best))
@@ -50,8 +56,15 @@ class Checkpoints:
     def newest(self) -> tuple[str, str] | None:
         """URL and SHA-256 of the newest checkpoint that is whole, or None for a new run.
 
-        A damaged one is passed over with a warning on stderr; `UserError` if every one is damaged.
+        A damaged one is passed over with a warning on stderr; `UserError` if every one is damaged, and where a run was
+        here whose `latest.json` is lost.
         """
+        index = _read_json(self._url("latest.json"))
+        if "kept" not in index and (left := self._left_by_a_run()):
+            raise UserError(
+                f"{self._url('latest.json')}: missing or empty, but {left} says that a run was here; restore it or "
+                "remove the folder to start anew; init.from=FILE.pt starts from the weights of a checkpoint"
+            )
         entries = self._entries()
         for entry in entries:
             url = self._url(entry["name"])
@@ -63,6 +76,18 @@ class Checkpoints:
         if entries:
             raise UserError(f"{self._folder}: every checkpoint is damaged; remove the folder to start anew")
         return None
+
+    def begin(self) -> None:
+        """Put on record that a run has begun here, which has no checkpoint yet."""
+        storage.write_bytes(self._url("latest.json"), _to_json({"step": 0, "kept": []}))
+
+    def _left_by_a_run(self) -> str | None:
+        """The URL of a checkpoint or of metrics beside them, if there are any."""
+        for name in storage.list_names(self._folder):
+            if name.endswith(".pt"):
+                return self._url(name)
+        metrics = storage.join(self._folder.rpartition("/")[0], "metrics.jsonl")
+        return metrics if storage.exists(metrics) and storage.size(metrics) else None
 
     def _url(self, name: str) -> str:
         return storage.join(self._folder, name)
@@ -78,8 +103,9 @@ class DamagedError(UserError):
 def load(url: str, sha256: str | None = None) -> State:
     """The state in the checkpoint at `url`, on the CPU; no code in it is run.
 
-    A run folder, or its `latest.json` or `best.json`, stands for the checkpoint that it names. Raises `DamagedError`
-    for a file that is missing, cut short, changed, or no checkpoint of this program.
+    A run folder, or its `latest.json` or `best.json`, stands for the checkpoint that it names; a file is held against
+    them where they lie beside it, and against its own checksums. Raises `DamagedError` for a file that is missing, cut
+    short, changed, or no checkpoint of this program.
     """
     if not url.endswith((".json", ".pt")):
         url = storage.join(url, "checkpoints", "latest.json")
@@ -91,16 +117,30 @@ def load(url: str, sha256: str | None = None) -> State:
     if not storage.exists(url):
         raise DamagedError(f"{url}: no such checkpoint")
     content = storage.read_bytes(url)
-    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+    recorded = sha256 or _recorded_sha256(url)
+    if recorded and hashlib.sha256(content).hexdigest() != recorded:
         raise DamagedError(f"{url}: damaged checkpoint: its content differs from its recorded SHA-256")
     try:
+        if part := zipfile.ZipFile(io.BytesIO(content)).testzip():
+            raise DamagedError(f"{url}: damaged checkpoint: the checksum of {part} in it differs")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, zipfile.BadZipFile) as error:
         reason = str(error).split("\n", 1)[0]
         raise DamagedError(f"{url}: damaged, or not a checkpoint of this program: {reason}") from None
     if not isinstance(state, dict) or "config" not in state:
         raise DamagedError(f"{url}: not a checkpoint of this program")
     return state
+
+
+def _recorded_sha256(url: str) -> str | None:
+    """What the run's indices beside the checkpoint at `url` say of it, if they do."""
+    folder, _, name = url.rpartition("/")
+    for index in ("latest.json", "best.json"):
+        content = _read_json(storage.join(folder or ".", index))
+        for entry in (content, *content.get("kept", [])):
+            if entry.get("name") == name:
+                return str(entry["sha256"])
+    return None
 
 
 def weights_of(state: State) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """What a run reports: `metrics.jsonl`, TensorBoard and the progress line, all from the same numbers."""
 
 import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -70,10 +71,10 @@ class Reporter:
             self._curves.close()
 
     def _write(self, line: Line) -> None:
-        self._journal.write(line)
+        self._journal.write({**line, "time": round(time.time(), 3)})
         if self._curves is not None:
             for name, value in line.items():
-                if isinstance(value, float):
+                if isinstance(value, int | float) and name not in ("step", "epoch"):
                     tag = f"{line['kind']}/{name}"
                     self._curves.add_scalar(tag, value, line["step"])
 

@@ -3,7 +3,7 @@
 import inspect
 import math
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,18 @@ from pipeline.training.normalise import Normaliser
 from pipeline.training.optim import Schedule, set_learning_rate, sgd
 from pipeline.training.precision import Precision
 from sharding.errors import UserError
+
+
+class Step(NamedTuple):
+    """What a step says of itself, scalars that stay on the device.
+
+    The mean loss, how many answers were right at once and among the first five, and the gradients' norm.
+    """
+
+    loss: Tensor
+    top1: Tensor
+    top5: Tensor
+    grad_norm: Tensor
 
 
 class Learner:
@@ -54,12 +66,12 @@ class Learner:
         """The network that is evaluated: the average of the weights where one is kept."""
         return self._average.model if self._average else self.model
 
-    def step(self, clips: Tensor, labels: Tensor, step: int, lr: float) -> tuple[Tensor, Tensor]:
+    def step(self, clips: Tensor, labels: Tensor, step: int, lr: float) -> Step:
         """Train on one batch as step number `step` of the run.
 
-        `clips`: uint8 (batch, frames, 3, size, size); `labels`: int64 (batch,). Returns the mean loss and the number of
-        right answers, both scalars that stay on the device. Weights, momenta, statistics and average stay as they are
-        where the loss or a gradient is not finite on any rank; the loss is then not finite on every one.
+        `clips`: uint8 (batch, frames, 3, size, size); `labels`: int64 (batch,). Nothing waits for the device. Weights,
+        momenta, statistics and average stay as they are where the loss or a gradient is not finite on any rank; the
+        loss is then not finite on every one.
         """
         self._train_mode()
         statistics = self._buffers.copied()
@@ -67,10 +79,8 @@ class Learner:
         torch.manual_seed((self._seed * 1_000_003 + step) * self._ranks + self._rank)
         set_learning_rate(self._optimizer, lr)
         labels = labels.to(self._device, non_blocking=True)
-        loss, correct = (
-            torch.zeros((), device=self._device),
-            torch.zeros((), dtype=torch.int64, device=self._device),
-        )
+        loss = torch.zeros((), device=self._device)
+        right = torch.zeros(2, dtype=torch.int64, device=self._device)
         parts = self._optim.accumulate
         cut = zip(clips.tensor_split(parts), labels.tensor_split(parts), strict=True)
         for number, (some, theirs) in enumerate(cut, start=1):
@@ -81,12 +91,12 @@ class Learner:
                 part = part * (len(theirs) / len(labels))
                 self._precision.backward(part)
             loss += part.detach()
-            correct += (logits.detach().argmax(1) == theirs).sum()
-        unfit = self._precision.update(self._optimizer, self._optim.clip_norm)
+            right += _right(logits.detach(), theirs)
+        unfit, norm = self._precision.update(self._optimizer, self._optim.clip_norm)
         self._buffers.put_back(statistics, unfit)
         if self._average:
             self._average.update(step, unfit)
-        return torch.where(unfit, math.nan, loss), correct
+        return Step(torch.where(unfit, math.nan, loss), right[0], right[1], norm)
 
     def state(self) -> dict[str, Any]:
         """Model, average, optimiser, schedule and scaler, to be saved."""
@@ -121,6 +131,13 @@ class Learner:
         if isinstance(self._parallel, DistributedDataParallel) and not last:
             return self._parallel.no_sync()
         return nullcontext()
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many of `labels` have the highest logit, and one of the five highest; int64 (2,)."""
+    first = logits.argmax(1) == labels
+    among = (logits.topk(min(5, logits.shape[1])).indices == labels[:, None]).any(1)
+    return torch.stack([first.sum(), among.sum()])
 
 
 def _check(optim: Optim, world: World) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.ranks.distributed import World
+from pipeline.training.learner import Step
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class Meter:
         self._start = time.perf_counter()
         self._waited_s = 0.0
         self._clips = self._steps = self._replaced = 0
-        self._sums = torch.zeros(2, device=self._world.device)
+        self._sums = torch.zeros(4, device=self._world.device)
         self._unfit: list[Tensor] = []
 
     def timed(self, items: Iterator[T]) -> Iterator[T]:
@@ -41,14 +42,12 @@ class Meter:
             self._waited_s += time.perf_counter() - asked
             yield item
 
-    def add(self, loss: Tensor, correct: Tensor, clips: int, replaced: int = 0) -> None:
-        """One step's mean loss and number of right answers, scalars on the device, over this rank's `clips`.
-
-        Of these, `replaced` stand in for damaged samples.
-        """
-        finite = torch.isfinite(loss)
+    def add(self, step: Step, clips: int, replaced: int = 0) -> None:
+        """What one step says of this rank's `clips`, of which `replaced` stand in for damaged samples."""
+        finite = torch.isfinite(step.loss)
         self._unfit.append(~finite)
-        self._sums += torch.stack([torch.where(finite, loss, 0).float(), correct.float()])
+        fit = [torch.where(finite, value, 0).float() for value in (step.loss, step.grad_norm)]
+        self._sums += torch.stack([*fit, step.top1.float(), step.top5.float()])
         self._clips += clips
         self._replaced += replaced
         self._steps += 1
@@ -65,12 +64,14 @@ class Meter:
         seconds = time.perf_counter() - self._start
         rate, wait = self._clips / seconds, self._waited_s / seconds
         extremes = self._world.largest(torch.tensor([-rate, wait], device=device)).tolist()
-        loss, correct, replaced, *unfit_shares = sums
+        loss, grad_norm, top1, top5, replaced, *unfit_shares = sums
         skipped = [share > 0 for share in unfit_shares]
         fit = self._steps - sum(unfit_shares)
         figures = {
             "loss": loss / fit if fit else float("nan"),
-            "top1": 100 * correct / self._clips,
+            "top1": 100 * top1 / self._clips,
+            "top5": 100 * top5 / self._clips,
+            "grad_norm": grad_norm / fit if fit else float("nan"),
             "clips_per_s": rate * ranks,
             "clips_per_s_slowest": -extremes[0],
             "step_s": seconds / self._steps,

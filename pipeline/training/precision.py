@@ -25,24 +25,29 @@ class Precision:
         """Back-propagate `loss`, which adds to the gradients."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def update(self, optimizer: torch.optim.Optimizer, clip_norm: float | None = None) -> Tensor:
+    def update(
+        self, optimizer: torch.optim.Optimizer, clip_norm: float | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Update the weights from the gradients, unless one of them is not finite; they are gone after it.
 
-        Gradients whose norm is more than `clip_norm` are scaled down to it first. Returns whether they were unfit, a
-        bool scalar on the device, the same on every rank, since the gradients are averages over the ranks by then.
+        Gradients whose norm is more than `clip_norm` are scaled down to it first. Returns whether they were unfit and
+        their norm before that, scalars on the device, the same on every rank, since the gradients are averages over the
+        ranks by then.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.scaler.unscale_(optimizer)
         if clip_norm is not None:
-            self.scaler.unscale_(optimizer)
-            clip_grad_norm_(parameters, clip_norm)
-        unfit = ~torch.isfinite(get_total_norm([p.grad for p in parameters if p.grad is not None]))
+            norm = clip_grad_norm_(parameters, clip_norm)
+        else:
+            norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        unfit = ~torch.isfinite(norm)
         if self.scaler.is_enabled():  # finds out for itself
             self.scaler.step(optimizer)
             self.scaler.update()
         else:
             _step_unless(unfit, optimizer)
         optimizer.zero_grad(set_to_none=True)
-        return unfit
+        return unfit, norm
 
 
 def _step_unless(unfit: Tensor, optimizer: torch.optim.Optimizer) -> None:

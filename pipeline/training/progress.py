@@ -65,6 +65,8 @@ def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: 
     if world.main:
         # In this order: the record of a run whose configuration is no more must not lie beside a new one's.
         audit_log.clear(run.folder, progress.at.done)
+        if not chosen:
+            Checkpoints(run.folder, run.keep).begin()
         _announce(config, progress.at, world)
         if run.audit:
             settings = _settings_on_record(config, validation_set)

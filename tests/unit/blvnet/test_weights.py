@@ -2,9 +2,11 @@
 
 import io
 import pickle
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -227,10 +229,10 @@ class Hostile:
 
 
 def test_code_in_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(WeightsError, match=r"weights\.pth is no file of weights"):
+    with pytest.raises(WeightsError, match=r"weights\.pth holds an object of \S*print, which may run code"):
         read(saved({"state_dict": Hostile()}, tmp_path))
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Hostile(), protocol=2))
-    with pytest.raises(WeightsError, match=r"plain\.pth is no file of weights"):
+    with pytest.raises(WeightsError, match=r"plain\.pth holds an object of \S*print"):
         read(tmp_path / "plain.pth")
     assert "ran" not in capsys.readouterr().out
 
@@ -255,3 +257,30 @@ def test_content_that_is_no_state_dict_is_said(tmp_path: Path) -> None:
         from_reference({"epoch": 3})
     with pytest.raises(WeightsError, match="`state_dict` is a int"):
         from_reference({"state_dict": 3})
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        np.float64(59.1),
+        np.float32(1.5),
+        np.int64(3),
+        np.bool_(True),
+        np.arange(3.0),
+        Namespace(lr=0.01, arch="x"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_harmless_objects_beside_the_tensors_load(tmp_path: Path, beside: object) -> None:
+    file = tmp_path / "checkpoint.pth.tar"
+    torch.save({"state_dict": {"a": torch.ones(2)}, "best_top1": beside}, file)
+    assert torch.equal(read(file)["state_dict"]["a"], torch.ones(2))
+
+
+def test_what_is_no_file_of_weights_is_told_without_an_essay(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("# A read-me\n")
+    with pytest.raises(WeightsError) as caught:
+        read(file)
+    assert "README.md is no file of weights, or a damaged one" in str(caught.value)
+    assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value)

@@ -1,5 +1,6 @@
 """Checkpoints: complete before they are named, verified before they are used, free of code."""
 
+import contextlib
 import json
 import pickle
 import random
@@ -163,3 +164,86 @@ def test_no_cut_and_no_flipped_byte_goes_unnoticed(tmp_path: Path) -> None:
             assert newest_state(checkpoints)["step"] == 10
     newest.write_bytes(whole)
     assert newest_state(checkpoints)["step"] == 20
+
+
+def test_a_lost_index_is_no_new_run(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), keep=2)
+    checkpoints.begin()
+    assert checkpoints.newest() is None  # killed before its first checkpoint
+    checkpoints.save(10, state(10))
+    for content in (None, b"{}"):
+        index = tmp_path / "checkpoints" / "latest.json"
+        index.unlink()
+        if content is not None:
+            index.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            checkpoints.newest()
+        told = str(caught.value)
+        assert (
+            "latest.json: missing or empty, but" in told
+            and "step-00000010.pt says that a run was here" in told
+        )
+        assert "remove the folder to start anew" in told and "init.from=FILE.pt" in told
+        index.touch()
+    assert names(tmp_path) == ["latest.json", "step-00000010.pt"]
+
+
+def test_a_lost_index_beside_metrics_is_no_new_run(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl says that a run was here"):
+        Checkpoints(str(tmp_path), keep=2).newest()
+
+
+def test_a_kill_between_the_first_checkpoint_and_its_index_starts_anew(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path), keep=2)
+    checkpoints.begin()
+    (tmp_path / "checkpoints" / "step-00000010.pt").write_bytes(b"written, and not yet named")
+    assert checkpoints.newest() is None
+
+
+@pytest.mark.parametrize("killed_after", ["best.json", "step-00000020.pt"])
+def test_the_best_never_dangles_after_a_kill_and_a_lower_score(
+    tmp_path: Path, killed_after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that is done again gives other bytes on a GPU; the best one's file is then another."""
+    checkpoints = Checkpoints(str(tmp_path), keep=1)
+    checkpoints.save(10, state(10), top1=50.0)
+    write = storage.write_bytes
+
+    def killed(url: str, data: bytes) -> None:
+        write(url, data)
+        if url.endswith(killed_after):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(20, state(20), top1=80.0)
+    monkeypatch.setattr(storage, "write_bytes", write)
+    assert newest_state(checkpoints)["step"] == 10
+    checkpoint.load(str(tmp_path / "checkpoints" / "best.json"))
+    checkpoints.save(20, state(21), top1=60.0)
+    assert checkpoint.load(str(tmp_path / "checkpoints" / "best.json"))["step"] == 21
+    checkpoints.save(30, state(30), top1=55.0)
+    assert checkpoint.load(str(tmp_path / "checkpoints" / "best.json"))["step"] == 21
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["with the run's indices", "alone"])
+def test_a_flipped_bit_in_a_file_that_is_named_is_found(tmp_path: Path, beside: bool) -> None:
+    checkpoints = Checkpoints(str(tmp_path), keep=1)
+    checkpoints.save(10, state(10))
+    file = tmp_path / "checkpoints" / "step-00000010.pt"
+    if not beside:
+        file = file.rename(tmp_path / "mine.pt")
+    assert checkpoint.load(str(file))["step"] == 10
+    content = bytearray(file.read_bytes())
+    for place in range(1000, len(content), len(content) // 20):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        file.write_bytes(changed)
+        with contextlib.suppress(checkpoint.DamagedError):
+            assert torch.equal(checkpoint.load(str(file))["model"]["w"], state(10)["model"]["w"])
+    middle = bytearray(content)
+    middle[content.find(bytes(torch.full((4,), 10.0).numpy())) + 400] ^= 1  # a weight's
+    file.write_bytes(middle)
+    with pytest.raises(checkpoint.DamagedError, match=r"damaged"):
+        checkpoint.load(str(file))

@@ -9,6 +9,7 @@ from pipeline.data.batch import Batch
 from pipeline.ranks.distributed import World
 from pipeline.run import journal
 from pipeline.run.nonfinite import NonFinite
+from pipeline.training.learner import Step
 from pipeline.training.meter import Meter
 from sharding.errors import UserError
 
@@ -46,7 +47,7 @@ def test_too_many_in_a_row_end_the_run_and_single_ones_do_not(tmp_path: Path) ->
 def test_figures_leave_out_losses_that_are_not_finite() -> None:
     meter = Meter(CPU)
     for loss in (1.0, float("nan"), 3.0, float("inf")):
-        meter.add(torch.tensor(loss), torch.tensor(1), clips=2)
+        meter.add(Step(torch.tensor(loss), torch.tensor(1), torch.tensor(2), torch.tensor(0.5)), clips=2)
     figures, unfit = meter.read()
     assert unfit == [False, True, False, True]
     assert (figures["loss"], figures["top1"], figures["nonfinite"]) == (2.0, 50.0, 2)
