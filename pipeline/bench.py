@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if args.steps < 1:
         raise UserError(f"--steps {args.steps}: must be 1 or more")
-    with joined(lambda: (config, config.run.timeout_s)) as (world, _):
+    with joined(lambda: (config, config.run)) as (world, _):
         figures = measure_step(config, world, args.steps)
         if world.main:
             print("\n".join(figures.lines()))

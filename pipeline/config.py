@@ -186,6 +186,8 @@ class Run(Section):
     "Folder or bucket URL for the configuration, metrics and checkpoints."
     seed: int = Field(0, ge=0)
     "Decides the order of samples, what is random in clips, and the first weights."
+    device: Literal["auto", "cpu"] = "auto"
+    "auto: a GPU for each rank of a host that has them, and an error where torch cannot use them; cpu: none."
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     "Number format of the network's arithmetic; weights stay in fp32, and fp16 has a loss scale."
     compile: bool = False

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import Config, Run
 from pipeline.data.splits import is_labelled
 from pipeline.evaluation import outputs, time_order
 from pipeline.evaluation.predictions import Predictions, predict
@@ -62,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(argv)
 
-    def prepared() -> tuple[Trained, float]:
+    def prepared() -> tuple[Trained, Run]:
         trained = load(args.checkpoint, args.overrides)
-        return trained, trained.config.run.timeout_s
+        return trained, trained.config.run
 
     with joined(prepared) as (world, trained):
         split = manifest.load(args.data)

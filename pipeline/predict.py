@@ -74,7 +74,7 @@ def as_json(video: str, found: list[dict[str, Any]]) -> str:
 def run(model: Trained, videos: Sequence[str], most: int, show: Show) -> int:
     """Predict and print one video after another; returns how many could not be used, each named on stderr."""
     cutter, failed = eval_cutter(model.config), 0
-    device = local_device()
+    device = local_device(model.config.run.device)
     infer = Inference(model.model.to(device), model.config.run.precision, device, VIEWS_AT_A_TIME)
     for video in videos:
         try:

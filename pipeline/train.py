@@ -17,22 +17,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline import config as configuration
-from pipeline.config import Config
+from pipeline.config import Config, Run
 from pipeline.data.splits import check_splits
 from pipeline.evaluation.validation import validate
 from pipeline.ranks.distributed import World, joined
 from pipeline.ranks.preemption import Preempted, Preemption
 from pipeline.ranks.program import rank_program
 from pipeline.ranks.watchdog import Watchdog
+from pipeline.run import provenance
+from pipeline.run.checkpoint import Checkpoints
 from pipeline.run.due import CheckpointClock, due_after
 from pipeline.run.owner import owned
 from pipeline.run.run_folder import RunFolder
+from pipeline.training import announce
 from pipeline.training.feed import train_batches
 from pipeline.training.meter import Meter
-from pipeline.training.progress import begin
+from pipeline.training.progress import Progress, begin
 from pipeline.training.utilisation import share_of_a_clip
 from sharding import storage
 from sharding.format import manifest
+from sharding.format.manifest import Manifest
 
 
 def train(config: Config, world: World) -> None:
@@ -51,6 +55,7 @@ def train(config: Config, world: World) -> None:
         check_splits(train_set, validation_set)
         preemption.check_at_start()
         progress = begin(config, train_set, validation_set, world)
+        _introduce(config, progress, train_set, validation_set, world)
         learner, tally = progress.learner, progress.tally
         meter = Meter(world, share_of_a_clip(config, world.device))
         clock = CheckpointClock(run.checkpoint_minutes)
@@ -95,6 +100,26 @@ def train(config: Config, world: World) -> None:
                     raise preemption.preempted(f"stopped after {at.done} steps as told; start again to go on")
                 if due.epoch_ends:
                     meter.restart()
+    if world.main:
+        announce.say(announce.farewell(config, Checkpoints(run.folder, run.keep).best()))
+
+
+def _introduce(
+    config: Config, progress: Progress, train_set: Manifest, validation_set: Manifest, world: World
+) -> None:
+    """Say and write down what the run is, before its first step."""
+    ranks = world.gather(provenance.this_rank(world.device))
+    if not world.main:
+        return
+    at, folder = progress.at, config.run.folder
+    if progress.before is not None:
+        announce.say(announce.resumption(config, at, progress.before))
+    announce.say(announce.introduction(config, at, train_set, validation_set, ranks))
+    announce.warn(announce.warnings(config, at, ranks))
+    if at.done < at.steps_in_epoch * config.optim.epochs or progress.to_evaluate:
+        provenance.record(folder, at.done, config, ranks)
+    else:
+        announce.say([f"nothing to do: all {at.done} steps are done; a higher optim.epochs trains on"])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,9 +143,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(configuration.dump(configuration.load(args.config, args.overrides)), end="")
         return 0
 
-    def prepared() -> tuple[Config, float]:
+    def prepared() -> tuple[Config, Run]:
         config = configuration.load(args.config, args.overrides)
-        return config, config.run.timeout_s
+        return config, config.run
 
     with joined(prepared) as (world, config):
         train(config, world)

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from pipeline.config import Run
 from pipeline.ranks import launcher
 from pipeline.ranks.mistakes import Mistakes, ToldElsewhere
 from sharding.errors import MISTAKE, UserError
@@ -127,11 +129,12 @@ class Vote:
 
 
 @contextmanager
-def joined(prepare: Callable[[], tuple[T, float]]) -> Iterator[tuple[World, T]]:
+def joined(prepare: Callable[[], tuple[T, Run]]) -> Iterator[tuple[World, T]]:
     """Join the group that torchrun describes in the environment; without it, a world of one.
 
-    `prepare` makes what this rank needs first, and says the time limit of an exchange in seconds. A `UserError` that it
-    or the block raises on any rank ends all of them in one line: on the others it is `ToldElsewhere`.
+    `prepare` makes what this rank needs first, and says the time limit of an exchange and the kind of device. A
+    `UserError` that it or the block raises on any rank ends all of them in one line: on the others it is
+    `ToldElsewhere`.
     """
     prepared, device, mistake = _attempted(prepare)
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
@@ -140,7 +143,7 @@ def joined(prepare: Callable[[], tuple[T, float]]) -> Iterator[tuple[World, T]]:
         assert prepared
         yield World(0, 1, device), prepared[0]
         return
-    timeout_s = prepared[1] if prepared else _TOGETHER_S
+    timeout_s = prepared[1].timeout_s if prepared else _TOGETHER_S
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s + MARGIN_S))
     mistakes = Mistakes(dist.get_rank(), dist.get_world_size(), _leave)
@@ -162,27 +165,53 @@ def joined(prepare: Callable[[], tuple[T, float]]) -> Iterator[tuple[World, T]]:
         raise
 
 
-def _attempted(prepare: Callable[[], T]) -> tuple[T | None, torch.device, UserError | None]:
+def _attempted(
+    prepare: Callable[[], tuple[T, Run]],
+) -> tuple[tuple[T, Run] | None, torch.device, UserError | None]:
     """What `prepare` makes and this rank's device, or the mistake that it met: the others are to hear of it."""
     try:
-        return prepare(), local_device(), None
+        prepared = prepare()
+        return prepared, local_device(prepared[1].device), None
     except UserError as error:
         return None, torch.device("cpu"), error
 
 
-def local_device() -> torch.device:
-    """The device of this process: the GPU of its number on this machine, or the CPU where there is none."""
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    if not torch.cuda.is_available():
+def local_device(kind: str) -> torch.device:
+    """The device of this process: the GPU of its number on this host, or the CPU where there is none.
+
+    Raises `UserError` where the host has GPUs that torch cannot use, unless `kind` is "cpu".
+    """
+    if kind == "cpu":
         return torch.device("cpu")
+    if not torch.cuda.is_available():
+        if gpus := _gpus_of_host():
+            raise UserError(
+                f"{gpus}, and torch {torch.__version__} (for CUDA {torch.version.cuda}) cannot use them: install a "
+                "torch that fits the driver, or train on the CPU with run.device=cpu"
+            )
+        return torch.device("cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
     if local_rank >= torch.cuda.device_count():
         raise UserError(
             f"process {local_rank} of this machine has no GPU of its own: there are {torch.cuda.device_count()}; "
-            "start fewer, or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
+            "start fewer, or train on the CPU with run.device=cpu"
         )
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
+
+
+def _gpus_of_host() -> str | None:
+    """What says that there are GPUs; None where nothing does, or CUDA_VISIBLE_DEVICES hides them on purpose."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible in ("", "-1", "NoDevFiles"):
+        return None
+    if files := sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*")):
+        return f"this host has {len(files)} NVIDIA GPUs (/dev/{files[0]})"
+    for name in ("SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES"):
+        if os.environ.get(name, "0") not in ("", "0"):
+            return f"this job has GPUs ({name}={os.environ[name]})"
+    return None
 
 
 def _leave() -> None:

@@ -77,6 +77,10 @@ class Checkpoints:
             raise UserError(f"{self._folder}: every checkpoint is damaged; remove the folder to start anew")
         return None
 
+    def best(self) -> State:
+        """What is on record of the best one: `name`, `step`, `top1`; empty where none was evaluated."""
+        return _read_json(self._url("best.json"))
+
     def begin(self) -> None:
         """Put on record that a run has begun here, which has no checkpoint yet."""
         storage.write_bytes(self._url("latest.json"), _to_json({"step": 0, "kept": []}))

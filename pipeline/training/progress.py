@@ -1,8 +1,8 @@
 """How far a run has come: all that a checkpoint keeps, and that a run starts with or goes on from."""
 
-import sys
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 
@@ -11,28 +11,33 @@ from pipeline.config import Config
 from pipeline.data import corrupt
 from pipeline.data.shared import check_room
 from pipeline.order import position
-from pipeline.order.plan import readers_per_lane
 from pipeline.order.position import Position
 from pipeline.ranks.distributed import World
 from pipeline.run import audit_log
 from pipeline.run.checkpoint import Checkpoints, State, load
+from pipeline.run.provenance import changes
 from pipeline.training.feed import train_batches
 from pipeline.training.initialise import initialise
 from pipeline.training.learner import Learner
 from pipeline.training.network import build_model, check_model
 from pipeline.training.statistics import recompute
 from sharding import storage
+from sharding.errors import UserError
 from sharding.format.manifest import Manifest
 
 
 @dataclass
 class Progress:
-    """A run between two steps. `to_evaluate`: the epoch that has ended is still to be evaluated."""
+    """A run between two steps. `to_evaluate`: the epoch that has ended is still to be evaluated.
+
+    `before`: the configuration that the checkpoint kept, of a run that goes on.
+    """
 
     learner: Learner
     at: Position
     tally: corrupt.Tally
     to_evaluate: bool = False
+    before: dict[str, Any] | None = None
 
     def state(self, config: Config, train_set: Manifest) -> State:
         """What every checkpoint holds."""
@@ -44,6 +49,7 @@ class Progress:
             "config": config.model_dump(mode="json", by_alias=True),
             "classes": train_set.classes,
             "shards": train_set.settings,
+            "split": _facts(train_set),
         }
 
 
@@ -67,7 +73,7 @@ def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: 
         audit_log.clear(run.folder, progress.at.done)
         if not chosen:
             Checkpoints(run.folder, run.keep).begin()
-        _announce(config, progress.at, world)
+        storage.write_bytes(storage.join(run.folder, "config.yaml"), configuration.dump(config).encode())
         if run.audit:
             settings = _settings_on_record(config, validation_set)
             audit_log.begin(run.folder, audit_log.Start(progress.at, world.ranks, train_set.root, settings))
@@ -92,12 +98,31 @@ def _resumed(
     learner = Learner(build_model(config, len(train_set.classes)), config, world)
     saved = load(*chosen)
     check_model(saved["config"], config, config.run.folder)
+    _check_shards(saved, train_set, config.run.folder)
     lanes_given = config.data.lanes is not None
     at = position.resumed(saved["position"], fresh, config.run.folder, lanes_given)
     learner.restore(saved, chosen[0])
     allowed = corrupt.allowed(config.data, train_set.samples)
-    return Progress(
-        learner, at, corrupt.Tally(allowed, **saved.get("tally", {})), saved.get("to_evaluate", False)
+    tally = corrupt.Tally(allowed, **saved.get("tally", {}))
+    return Progress(learner, at, tally, saved.get("to_evaluate", False), saved["config"])
+
+
+def _facts(split: Manifest) -> dict[str, Any]:
+    """What a person knows a split by."""
+    return {"data set": split.dataset, "videos": split.samples, "shards": len(split.shards)}
+
+
+def _check_shards(saved: State, train_set: Manifest, folder: str) -> None:
+    """`UserError` where the shards are not those that the run began with; says in what they differ."""
+    if saved["position"]["manifest"] == train_set.sha256:
+        return
+    differ = changes(saved.get("split", {}), _facts(train_set))
+    differ += changes(saved.get("shards", {}), train_set.settings)
+    if saved["classes"] != train_set.classes:
+        differ.append(f"classes: {len(saved['classes'])} -> {len(train_set.classes)}, or other names")
+    raise UserError(
+        f"{folder}: the shards under data.root changed since this run began: "
+        f"{'; '.join(differ) or 'as many videos and shards, of other content'}; use another run.folder to start anew"
     )
 
 
@@ -110,18 +135,3 @@ def _settings_on_record(config: Config, validation_set: Manifest) -> audit_log.S
         validation_set.sha256,
         data.corrupt_budget if data.corrupt == "replace" else 0.0,
     )
-
-
-def _announce(config: Config, at: Position, world: World) -> None:
-    """Write the resolved configuration, and say what a user should know before the first step."""
-    storage.write_bytes(storage.join(config.run.folder, "config.yaml"), configuration.dump(config).encode())
-    if at.done:
-        print(f"resuming {config.run.folder} after {at.done} steps", flush=True)
-    consumers = world.ranks * max(config.data.workers, 1)
-    if (readers := readers_per_lane(consumers, at.lanes)) > 1:
-        print(
-            f"warning: {world.ranks} ranks x {config.data.workers} workers do not divide the run's {at.lanes} lanes: "
-            f"the shards are read {readers} times an epoch",
-            file=sys.stderr,
-            flush=True,
-        )

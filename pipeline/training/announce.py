@@ -1,0 +1,88 @@
+"""What a run says of itself before its first step and after its last: on what, of what, from where to where."""
+
+import os
+import sys
+from collections import Counter
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.order.plan import readers_per_lane
+from pipeline.order.position import Position
+from pipeline.run.provenance import Rank, changes
+from sharding.format.manifest import Manifest
+
+
+def introduction(
+    config: Config, at: Position, train_set: Manifest, validation_set: Manifest, ranks: list[Rank]
+) -> list[str]:
+    """The block of lines at the start."""
+    model, data, optim = config.model, config.data, config.optim
+    hosts = list(dict.fromkeys(rank.host for rank in ranks))
+    devices = ", ".join(f"{count} x {name}" for name, count in Counter(rank.device for rank in ranks).items())
+    where = f"host {hosts[0]}" if len(hosts) == 1 else f"{len(hosts)} hosts: {', '.join(hosts)}"
+    total = at.steps_in_epoch * optim.epochs
+    to_do = f"from step {at.done + 1} to {total}" if at.done < total else f"all {total} are done"
+    rows = [
+        ("network", f"bLVNet-TAM depth {model.depth}, clips of {model.num_frames} frames at {data.size}x{data.size}"),
+        ("ranks", f"{len(ranks)} ({devices}), {config.run.precision}, on {where}"),
+        ("data", f"{train_set.root}: {train_set.samples} videos, {len(train_set.classes)} classes; "
+                 f"{validation_set.samples} videos to validate"),
+        ("order", f"seed {at.seed}, {at.lanes} lanes, window {at.window}, {data.workers} loader processes a rank"),
+        ("steps", f"{at.steps_in_epoch} of {at.global_batch} clips in each of {optim.epochs} epochs, {to_do}"),
+        ("folder", config.run.folder),
+    ]  # fmt: skip
+    return [f"  {name:<8} {text}" for name, text in rows]
+
+
+def resumption(config: Config, at: Position, before: dict[str, Any]) -> list[str]:
+    """What a run that goes on says: behind which step, and every setting that changed since the checkpoint.
+
+    `before`: the configuration that the checkpoint kept.
+    """
+    lines = [f"resuming {config.run.folder} after {at.done} steps"]
+    differ = changes(before, config.model_dump(mode="json", by_alias=True))
+    if differ:
+        lines.append(f"  changed since then: {'; '.join(differ)}")
+    return lines
+
+
+def warnings(config: Config, at: Position, ranks: list[Rank]) -> list[str]:
+    """What a user should know before waiting for the run."""
+    found = []
+    consumers = len(ranks) * max(config.data.workers, 1)
+    if (readers := readers_per_lane(consumers, at.lanes)) > 1:
+        found.append(
+            f"{len(ranks)} ranks x {config.data.workers} workers do not divide the run's {at.lanes} lanes: "
+            f"the shards are read {readers} times an epoch"
+        )
+    here, cores = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), len(os.sched_getaffinity(0))
+    if here * config.data.workers > cores:
+        found.append(
+            f"{here} ranks x {config.data.workers} loader processes on {cores} cores of this host: they get in each "
+            "other's way; lower data.workers, or give the job more cores"
+        )
+    return found
+
+
+def farewell(config: Config, best: dict[str, Any]) -> list[str]:
+    """What is there at the end of a run, and what to do next; `best`: the content of `best.json`."""
+    folder, data = config.run.folder, config.data
+    if not best:
+        return [f"done: {folder}"]
+    file = f"{folder}/checkpoints/best.json"
+    return [
+        f"done: best validation top-1 {best['top1']:.2f} % after step {best['step']}: {file}",
+        f"  next: python -m pipeline.evaluate --checkpoint {file} --data {data.root}/{data.validation} --out {folder}",
+        f"        python -m pipeline.report {folder}",
+    ]
+
+
+def say(lines: list[str]) -> None:
+    """To the user."""
+    print("\n".join(lines), flush=True)
+
+
+def warn(texts: list[str]) -> None:
+    """To the user, apart from what is printed."""
+    for text in texts:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
