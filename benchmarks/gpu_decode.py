@@ -43,16 +43,14 @@ def chosen(samples: list[Sample]) -> list[Clip]:
     for number, sample in enumerate(samples):
         rng = plan.augmentation_rng(ORDER.seed, 0, number)
         indices = sampling.segment_indices(sample.row.frames, FRAMES, rng)
-        clips.append(
-            (sample, indices, transform.choose(sample.meta["width"], sample.meta["height"], 0, rng).box)
-        )
+        clips.append((sample, indices, transform.choose(sample.meta.width, sample.meta.height, 0, rng).box))
     return clips
 
 
 def jpegs(sample: Sample, indices: NDArray[np.int64]) -> list[Tensor]:
     """These frames, encoded, as torchvision takes them."""
-    ends = [*sample.meta["offsets"][1:], len(sample.blob)]
-    spans = [(sample.meta["offsets"][i], ends[i]) for i in indices]
+    ends = [*sample.meta.offsets[1:], len(sample.blob)]
+    spans = [(sample.meta.offsets[i], ends[i]) for i in indices]
     return [torch.frombuffer(bytearray(sample.blob[start:end]), dtype=torch.uint8) for start, end in spans]
 
 

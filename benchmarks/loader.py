@@ -162,8 +162,8 @@ def unpacked(shards: Manifest, folder: Path) -> dict[str, tuple[list[bytes], lis
     """Each video's JPEGs, by its key: the bytes, and one file each."""
     found = {}
     for sample in map(checked, LaneReader(shards, ORDER, epoch=0, lane=0)):
-        ends = [*sample.meta["offsets"][1:], len(sample.blob)]
-        jpegs = [bytes(sample.blob[a:b]) for a, b in zip(sample.meta["offsets"], ends, strict=True)]
+        ends = [*sample.meta.offsets[1:], len(sample.blob)]
+        jpegs = [bytes(sample.blob[a:b]) for a, b in zip(sample.meta.offsets, ends, strict=True)]
         files = [folder / sample.row.key / f"{i:05d}.jpg" for i in range(1, len(jpegs) + 1)]
         files[0].parent.mkdir(parents=True, exist_ok=True)
         for file, jpeg in zip(files, jpegs, strict=True):

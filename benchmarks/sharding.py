@@ -328,8 +328,8 @@ def quality(files: list[Path]) -> float:
                     continue
                 planes = resize(frame)
                 jpeg = mjpeg.encode_planes(planes, value)
-                best = mjpeg.decode(mjpeg.encode_planes(planes, 100), [0], [0])[0].astype(float)
-                ours = mjpeg.decode(jpeg, [0], [0])[0].astype(float)
+                best = mjpeg.decode(mjpeg.encode_planes(planes, 100), [0], [0], resize.size)[0].astype(float)
+                ours = mjpeg.decode(jpeg, [0], [0], resize.size)[0].astype(float)
                 sizes.append(len(jpeg))
                 errors.append(10 * np.log10(255**2 / np.mean((ours - best) ** 2)))
                 likenesses.append(ssim(ours.mean(-1), best.mean(-1)))

@@ -29,7 +29,7 @@ from pipeline.training.inference import Inference
 from sharding.building import sample as encoding
 from sharding.building.settings import Settings
 from sharding.errors import UserError, one_line_errors
-from sharding.format.shard import SampleRow
+from sharding.format.shard import Meta, SampleRow
 from sharding.sources.decode import Unusable
 from sharding.sources.videos import Video
 
@@ -45,7 +45,8 @@ def views(path: str, settings: Settings, cutter: EvalCutter) -> Tensor:
     with jpegs:
         blob = b"".join(jpegs)
     row = SampleRow(video.key, 0, len(blob), 0, None, meta["frames"])
-    sample = Sample(row, path, meta, memoryview(blob))
+    about = Meta(None, meta["frames"], meta["offsets"], meta["width"], meta["height"])
+    sample = Sample(row, path, about, memoryview(blob))
     clips = empty_clips(1, cutter.shape(sample))
     cutter(sample, np.random.default_rng(), clips[0])
     return clips

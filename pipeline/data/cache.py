@@ -23,11 +23,11 @@ from typing import BinaryIO, ClassVar, cast
 from isal import isal_zlib
 
 from pipeline.config import Data
-from pipeline.data.shards import Shards, StoredShards, rows_in
+from pipeline.data.shards import Shards, StoredShards
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
-from sharding.format.shard import SampleRow
+from sharding.format.shard import SampleRow, read_span
 
 _LOCK = "lock"
 _KEPT = re.compile(r"[0-9a-f]{64}\.kept")
@@ -208,10 +208,10 @@ class CachedShards:
             with file:
                 digest, data = file.read(_DIGEST), file.read()
             if hashlib.sha256(data).digest() == digest:
-                return rows_in(split, shard, data)
+                return split.parse_sidecar(shard, data).samples
             self.cache.drop(name)
         data = storage.read_bytes(split.sidecar_url(shard))
-        rows = rows_in(split, shard, data)
+        rows = split.parse_sidecar(shard, data).samples
         if fill := self.cache.fill(name, _DIGEST + len(data)):
             fill.write(hashlib.sha256(data).digest() + data)
             fill.commit()
@@ -250,14 +250,14 @@ class _Kept(io.RawIOBase):
         file.seek(rows[0].offset)
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._stream.read(size)
+        data = read_span(self._stream, size)
         row = self._rows[self._read]
         if not self._trusted and isal_zlib.crc32(data) != row.crc32:
             self._shards.cache.drop(self._name)
             self._stream.close()
             self._stream = self._shards.stored.open(self._shard, self._rows[self._read :])
             self._trusted = True
-            data = self._stream.read(size)
+            data = read_span(self._stream, size)
         self._read += 1
         return data
 
@@ -274,7 +274,7 @@ class _Filling(io.RawIOBase):
         self._left, self._whole, self._fill = len(rows), whole, fill
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._whole.read(size)
+        data = read_span(self._whole, size)
         self._fill.write(data)
         self._left -= 1
         if not self._left:

@@ -20,9 +20,10 @@ from pipeline.data.transforms import (
     mirror_bgr,
     mirror_labels,
     resize_into,
+    scaled_size,
 )
 from sharding.errors import UserError
-from sharding.format import mjpeg
+from sharding.format import header, mjpeg
 
 FrameRule = Callable[[int, int, np.random.Generator], NDArray[np.int64]]
 _FRAME_RULES: dict[str, FrameRule] = {
@@ -47,19 +48,22 @@ class FrameDecoder:
 
         By default it is all of them; they are RGB, or BGR. Raises `DamagedError`.
         """
-        width, height = sample.meta["width"], sample.meta["height"]
+        width, height = size = sample.meta.width, sample.meta.height
         x, y, w, h = box = box or (0, 0, width, height)
         region = mjpeg.region_of(box, width, height)
-        shape = (len(indices), region.height, region.width, 3)
-        if self._buffer.size < prod(shape):
-            self._buffer = np.empty(prod(shape), np.uint8)
-        frames = self._buffer[: prod(shape)].reshape(shape)
         try:
-            mjpeg.decode(sample.blob, sample.meta["offsets"], indices.tolist(), frames, bgr, region)
+            frames = mjpeg.decode(
+                sample.blob, sample.meta.offsets, indices.tolist(), size, bgr, region, self._room
+            )
         except ValueError as error:
             raise DamagedError(f"{sample.url}: sample {sample.row.key} cannot be decoded: {error}") from None
         inside = frames[:, y - region.y : y - region.y + h, x - region.x : x - region.x + w]
         return torch.from_numpy(inside).permute(0, 3, 1, 2)
+
+    def _room(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        if self._buffer.size < prod(shape):
+            self._buffer = np.empty(prod(shape), np.uint8)
+        return self._buffer[: prod(shape)].reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,7 @@ class TrainCutter:
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
         """Fill `out` with a random clip of `sample`; returns the label that goes with its flip."""
         indices = self.frame_rule(sample.row.frames, self.num_frames, rng)
-        box, flip, label = self.transform.choose(
-            sample.meta["width"], sample.meta["height"], _label(sample), rng
-        )
+        box, flip, label = self.transform.choose(sample.meta.width, sample.meta.height, _label(sample), rng)
         # A clip that will be flipped is decoded as BGR: see `mirror_bgr`.
         resize_into(self.decode(sample, indices, box, bgr=flip), out)
         if flip:
@@ -100,8 +102,14 @@ class EvalCutter:
     order: FrameOrder
 
     def shape(self, sample: Sample) -> tuple[int, ...]:
-        """(views, frames, 3, height, width); of whole frames, the size follows from the sample's."""
-        width, height = self.transform.view_size(sample.meta["width"], sample.meta["height"])
+        """(views, frames, 3, height, width); of whole frames, the size follows from the sample's.
+
+        Raises `DamagedError` where frames are so narrow that, scaled to the shorter side, they would be too large.
+        """
+        size = sample.meta.width, sample.meta.height
+        if fault := header.size_fault(*scaled_size(*size, self.transform.shorter_side)):
+            raise DamagedError(f"{sample.url}: sample {sample.row.key}, once scaled: {fault}")
+        width, height = self.transform.view_size(*size)
         return self.views.clips * self.views.crops, self.num_frames, 3, height, width
 
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:

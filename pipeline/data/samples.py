@@ -1,12 +1,9 @@
 """What lies in a sample's span of a shard, once it is known to be whole."""
 
 from dataclasses import dataclass
-from typing import Any
-
-from isal import isal_zlib
 
 from sharding.errors import UserError
-from sharding.format.shard import SampleRow, unpack
+from sharding.format.shard import Meta, SampleRow, unpack
 
 
 class DamagedError(UserError):
@@ -24,26 +21,24 @@ class Span:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: the sidecar's row, the shard's URL, the content of its `.json` member, and its Motion-JPEG blob."""
+    """One sample: the sidecar's row, the shard's URL, what its `.json` member says, and its Motion-JPEG blob."""
 
     row: SampleRow
     url: str
-    meta: dict[str, Any]
+    meta: Meta
     blob: memoryview
 
 
 def checked(span: Span) -> Sample:
-    """The sample in `span`, not copied. Raises `DamagedError` where it is cut short or has another CRC-32."""
+    """The sample in `span`, not copied. Raises `DamagedError` where it is not what its row says (`shard.unpack`)."""
     row, size = span.row, len(span.content)
     where = f"sample {row.key}, bytes {row.offset} to {row.offset + row.bytes}"
     remedy = "run blvnet-shard verify, and build --repair"
     if size < row.bytes:
         end = f"ends at byte {row.offset + size}, inside" if size else "ends before"
         raise DamagedError(f"{span.url}: {end} {where}; {remedy}")
-    if isal_zlib.crc32(span.content) != row.crc32:
-        raise DamagedError(f"{span.url}: {where}: damaged, its CRC-32 differs from the sidecar's; {remedy}")
     try:
-        meta, blob = unpack(span.content)
+        meta, blob = unpack(row, span.content)
     except ValueError as error:
-        raise DamagedError(f"{span.url}: {where}: not a sample: {error}; {remedy}") from None
+        raise DamagedError(f"{span.url}: {where}: damaged, {error}; {remedy}") from None
     return Sample(row, span.url, meta, blob)

@@ -1,12 +1,12 @@
 """Where the shards of a split come from: what a source of shards is, and the one that asks the store."""
 
+import io
 from dataclasses import dataclass
-from typing import BinaryIO, ClassVar, Protocol
+from typing import BinaryIO, ClassVar, Protocol, cast
 
 from sharding import storage
-from sharding.errors import UserError
 from sharding.format.manifest import Manifest
-from sharding.format.shard import SampleRow, parse_sidecar
+from sharding.format.shard import SampleRow, read_span
 
 
 class Shards(Protocol):
@@ -39,19 +39,25 @@ class StoredShards:
 
     def rows(self, shard: int) -> list[SampleRow]:
         """What lies in shard number `shard`."""
-        return rows_in(self.manifest, shard, storage.read_bytes(self.manifest.sidecar_url(shard)))
+        return self.manifest.sidecar(shard).samples
 
     def open(self, shard: int, rows: list[SampleRow]) -> BinaryIO:
         """The bytes of these rows."""
         end = rows[-1].offset + rows[-1].bytes
-        return storage.open_read(self.manifest.shard_url(shard), rows[0].offset, end)
+        stream = storage.open_read(self.manifest.shard_url(shard), rows[0].offset, end)
+        return cast(BinaryIO, _Spans(stream))
 
 
-def rows_in(manifest: Manifest, shard: int, data: bytes) -> list[SampleRow]:
-    """The rows in `data`, the sidecar of a shard. `UserError` where it is another one's."""
-    url = manifest.sidecar_url(shard)
-    sidecar = parse_sidecar(url, data)
-    expected = manifest.shards[shard]
-    if (sidecar.sha256, len(sidecar.samples)) != (expected.sha256, expected.samples):
-        raise UserError(f"{url}: not the sidecar that the manifest was made from; run blvnet-shard finalize")
-    return sidecar.samples
+class _Spans(io.RawIOBase):
+    """A stream that is read row by row, whatever their size."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        return read_span(self._stream, size)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

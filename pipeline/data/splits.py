@@ -2,7 +2,6 @@
 
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
-from sharding.format.shard import load_sidecar
 
 
 def check_splits(train_set: Manifest, validation_set: Manifest) -> None:
@@ -19,4 +18,4 @@ def check_splits(train_set: Manifest, validation_set: Manifest) -> None:
 def is_labelled(split: Manifest) -> bool:
     """Whether the first sample has a label."""
     first = next(i for i, shard in enumerate(split.shards) if shard.samples)
-    return load_sidecar(split.sidecar_url(first)).samples[0].label is not None
+    return split.sidecar(first).samples[0].label is not None

@@ -57,7 +57,7 @@ def multi_scale_sizes(
     A size less than 3 pixels from `input_size` becomes `input_size`, which saves the resize.
     """
     shorter = min(width, height)
-    sides = [int(shorter * scale) for scale in scales]
+    sides = [max(1, int(shorter * scale)) for scale in scales]
     if input_size <= shorter:
         sides = [input_size if abs(side - input_size) < 3 else side for side in sides]
     return [(w, h) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]

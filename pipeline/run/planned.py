@@ -7,7 +7,6 @@ import numpy as np
 from pipeline.order import plan
 from sharding.errors import UserError
 from sharding.format import manifest
-from sharding.format.shard import load_sidecar
 
 
 class Split:
@@ -20,8 +19,7 @@ class Split:
         made = manifest.load(url)
         if made.sha256 != sha256:
             raise UserError(f"{url}: its manifest is not the one that this run was trained with")
-        sidecars = (load_sidecar(made.sidecar_url(i)) for i in range(len(made.shards)))
-        self.keys = [row.key for sidecar in sidecars for row in sidecar.samples]
+        self.keys = [row.key for i in range(len(made.shards)) for row in made.sidecar(i).samples]
         self.place = {key: i for i, key in enumerate(self.keys)}
         self.shard_samples = np.array([shard.samples for shard in made.shards])
 

@@ -6,6 +6,7 @@ from typing import Any
 from sharding.building.settings import MIN_FRAMES, Settings
 from sharding.building.spool import Spool
 from sharding.format import mjpeg
+from sharding.format.header import size_fault
 from sharding.sources import decode
 from sharding.sources.decode import Unusable
 from sharding.sources.resize import Resizer
@@ -25,6 +26,8 @@ def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, An
         for _, frame in decode.at_most_fps(source.frames, settings.fps):
             with decode.reasons():
                 planes = resize(frame)
+            if not jpegs.offsets and (fault := size_fault(*resize.size)):
+                raise Unusable(fault)
             jpegs.append(mjpeg.encode_planes(planes, settings.quality))
         frames = len(jpegs.offsets)
         if frames < MIN_FRAMES:

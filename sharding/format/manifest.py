@@ -10,22 +10,27 @@ from typing import Any
 
 from sharding import storage
 from sharding.errors import UserError
+from sharding.format import schema
 from sharding.format.shard import (
     FORMAT,
+    Count,
     Failure,
     Place,
     Recipe,
+    Sha256,
     Sidecar,
-    load_failures,
-    load_json,
+    TarName,
     load_sidecar,
-    parse_json,
+    parse_file,
+    parse_sidecar,
     tar_name,
 )
-from sharding.format.soundness import OtherRecipeError, difference, examine, load_sidecars
+from sharding.format.soundness import OtherRecipeError, at_once, difference, examine
 
+Content = bytes  # a manifest has a field of that name
 NAME = "manifest.json"
 FAILURES_NAME = "failures.csv"
+_LEAST_BYTES = 4 * 512  # two members, each a header and a block of content
 _SIDECAR = re.compile(r"shard-\d{6}\.json")
 
 
@@ -33,11 +38,49 @@ _SIDECAR = re.compile(r"shard-\d{6}\.json")
 class ShardRow:
     """One shard: the tar's name, size and SHA-256, the number of its samples and of their frames."""
 
-    name: str
-    bytes: int
-    sha256: str
-    samples: int
-    frames: int
+    __pydantic_config__ = schema.EXACT
+
+    name: TarName
+    bytes: Count
+    sha256: Sha256
+    samples: Count
+    frames: Count
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether so many samples fit in so many bytes: each has two members, with a block of header each."""
+        return self.samples * _LEAST_BYTES <= self.bytes and self.samples <= self.frames
+
+
+@dataclass(frozen=True)
+class _File:
+    """What the manifest's file holds."""
+
+    __pydantic_config__ = schema.OPEN
+
+    dataset: str
+    split: str
+    classes: schema.Rows[str]
+    settings: dict[str, Any]
+    shards: schema.Rows[ShardRow]
+    failures: schema.Rows[Failure]
+    samples: Count
+    frames: Count
+    bytes: Count
+
+    def fault(self) -> str | None:
+        """What in it cannot be true of any split, or None."""
+        names: set[str] = set()
+        for row in self.shards:
+            if row.name in names:
+                return f"{row.name} is in it twice"
+            if not row.is_possible:
+                return f"{row.name}: {row.samples} samples with {row.frames} frames in {row.bytes} bytes"
+            names.add(row.name)
+        totals = [sum(getattr(row, name) for row in self.shards) for name in ("samples", "frames", "bytes")]
+        if totals != [self.samples, self.frames, self.bytes]:
+            return "its totals are not the sums of its shards"
+        return None
 
 
 @dataclass(frozen=True)
@@ -73,9 +116,24 @@ class Manifest:
         """The URL of shard `i`'s sidecar."""
         return self.place(i).sidecar_url
 
+    def sidecar(self, i: int) -> Sidecar:
+        """Shard `i`'s sidecar, as it is today. `UserError` where it is not the one that this was made from."""
+        return self.parse_sidecar(i, storage.read_bytes(self.sidecar_url(i)))
+
+    def parse_sidecar(self, i: int, data: Content) -> Sidecar:
+        """The same from `data`, which was read before."""
+        url, row = self.sidecar_url(i), self.shards[i]
+        sidecar = parse_sidecar(url, data)
+        found = (sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), sidecar.recipe.classes)
+        if found != (row.name, row.bytes, row.sha256, row.samples, self.classes):
+            raise UserError(
+                f"{url}: not the sidecar that the manifest was made from; run blvnet-shard finalize"
+            )
+        return sidecar
+
     def sidecars(self) -> list[Sidecar]:
-        """Of all shards, in order, as they are today."""
-        return load_sidecars(self.place(i) for i in range(len(self.shards)))
+        """Of all shards, in order, as they are today, each this manifest's."""
+        return at_once(self.sidecar, range(len(self.shards)))
 
 
 def load(url: str) -> Manifest:
@@ -88,28 +146,11 @@ def load(url: str) -> Manifest:
     if not storage.exists(file):
         raise UserError(f"{file}: no such manifest; build the split, or finish it with blvnet-shard finalize")
     data = storage.read_bytes(file)
-    content = parse_json(file, data)
-    try:
-        shards = [ShardRow(**row) for row in content["shards"]]
-        manifest = Manifest(
-            root=root,
-            dataset=content["dataset"],
-            split=content["split"],
-            classes=content["classes"],
-            settings=content["settings"],
-            shards=shards,
-            failures=load_failures(content["failures"]),
-            samples=content["samples"],
-            frames=content["frames"],
-            bytes=content["bytes"],
-            sha256=hashlib.sha256(data).hexdigest(),
-        )
-        totals = tuple(sum(getattr(s, name) for s in shards) for name in ("samples", "frames", "bytes"))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{file}: not a manifest ({error}); run blvnet-shard finalize") from None
-    if totals != (manifest.samples, manifest.frames, manifest.bytes):
-        raise UserError(f"{file}: its totals are not the sums of its shards; run blvnet-shard finalize")
-    return manifest
+    remedy = "run blvnet-shard finalize"
+    found = parse_file(_File, file, data, "a manifest", remedy)
+    if fault := found.fault():
+        raise UserError(f"{file}: {fault}; {remedy}")
+    return Manifest(root=root, sha256=hashlib.sha256(data).hexdigest(), **vars(found))
 
 
 def finalize(url: str) -> Manifest:
@@ -147,7 +188,7 @@ def agrees(made: Manifest) -> bool:
     """Whether the manifest's file says what the sidecars say today."""
     sidecars = made.sidecars()
     content = {"format": FORMAT, **_content(sidecars[0].recipe, sidecars)}
-    return load_json(storage.join(made.root, NAME)) == content
+    return bool(json.loads(storage.read_bytes(storage.join(made.root, NAME))) == content)
 
 
 def _check_complete(url: str, places: list[Place], names: set[str]) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from sharding.format import turbojpeg
+from sharding.format import header, turbojpeg
+from sharding.format.header import Header
 from sharding.format.turbojpeg import Region
 
 Array = npt.NDArray[np.uint8]
@@ -52,22 +53,22 @@ def encode_rgb(frame: Array, quality: int) -> bytes:
     return jpeg
 
 
-def size(jpeg: bytes | memoryview) -> tuple[int, int]:
-    """Width and height that a JPEG states. Raises ValueError for what is no JPEG."""
-    height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
-    return width, height
+def check(number: int, jpeg: bytes | memoryview, size: tuple[int, int]) -> None:
+    """Decode frame `number` of a sample to its last block.
 
-
-def check(jpeg: bytes | memoryview) -> tuple[int, int]:
-    """Decode a JPEG to its last block, and return its width and height. Raises ValueError where it is damaged."""
-    height, width, _ = simplejpeg.decode_jpeg(jpeg, colorspace="GRAY").shape
-    return width, height
+    Raises ValueError where it is damaged, not of `size` (width, height), or of a kind that is not read.
+    """
+    header.of_frame(number, jpeg, size)  # before a decoder reserves what it claims to need
+    try:
+        simplejpeg.decode_jpeg(jpeg, colorspace="GRAY")
+    except ValueError as error:
+        raise ValueError(f"frame {number}: {error}") from None
 
 
 _MARGIN = 2
 """Pixels around a region whose colours a decoder needs too, for those of its rim: chroma has half their number."""
 _ACROSS = 16
-"""Pixels of a block of 4:2:0: where a decoder can begin in a row."""
+"""Pixels that a block of 4:2:0 or 4:2:2 spans: where a decoder can begin in a row, if not of 4:1:1."""
 
 
 def region_of(box: tuple[int, int, int, int], width: int, height: int) -> Region:
@@ -83,79 +84,90 @@ def region_of(box: tuple[int, int, int, int], width: int, height: int) -> Region
     return Region(left, upper, min(width, x + w + _MARGIN) - left, lower - upper)
 
 
+def _fresh(shape: tuple[int, ...]) -> Array:
+    return np.empty(shape, np.uint8)
+
+
 def decode(
     blob: bytes | memoryview,
     offsets: Sequence[int],
     which: Sequence[int] | Array,
-    out: Array | None = None,
+    size: tuple[int, int],
     bgr: bool = False,
     region: Region | None = None,
+    room: Callable[[tuple[int, ...]], Array] = _fresh,
 ) -> Array:
     """Frames `which` of a blob as RGB (or BGR), uint8 (n, H, W, 3), in the order asked for.
 
-    `offsets` are the starts of all JPEGs in the blob. Each frame is decoded straight into its place in `out`, which
-    is made where None is given. Of a `region`, which is one of `region_of`, only the box that it was made for is exact.
-    A frame asked for several times in a row is decoded once. Raises ValueError for a damaged JPEG or an `out`
-    that does not fit, IndexError for a frame that is not there.
+    `offsets` are the starts of all JPEGs in the blob, `size` the width and height that each of them must have. Their
+    headers are read first; then `room` gives the memory, contiguous uint8 of the shape it is asked for, into which
+    each frame is decoded straight. Of a `region`, which is one of `region_of`, only the box that it was made for is
+    exact. A frame asked for several times in a row is decoded once. Raises ValueError for a JPEG that is damaged, of
+    another size, or of a kind that is not read; IndexError for a frame that is not there.
     """
     view = memoryview(blob)
     numbers = [int(i) for i in which]
     count = len(offsets)
     if any(not 0 <= i < count for i in numbers):
         raise IndexError(f"frames {numbers} asked for, the blob has {count}")
-
-    def jpeg(i: int) -> memoryview:
-        return view[offsets[i] : offsets[i + 1] if i + 1 < count else len(view)]
-
-    width, height = size(jpeg(numbers[0])) if numbers else (0, 0)
-    part = region or Region(0, 0, width, height)
-    shape = (len(numbers), part.height, part.width, 3)
-    if out is None:
-        out = np.empty(shape, np.uint8)
-    if part.x + part.width > width or part.y + part.height > height:
-        raise ValueError(f"{part} is not within a frame of {width}x{height}")
-    if out.shape != shape or not out.flags.c_contiguous:
-        raise ValueError(f"out of shape {out.shape} for {len(numbers)} frames; it must be contiguous {shape}")
-    with _decoder(part, (width, height), bgr) as decode_one:
+    ends = [*offsets[1:], len(view)]
+    jpegs = {i: view[offsets[i] : ends[i]] for i in numbers}
+    headers = {i: header.of_frame(i, jpeg, size) for i, jpeg in jpegs.items()}
+    part = region or Region(0, 0, *size)
+    out = room((len(numbers), part.height, part.width, 3))
+    with _decoder(part, size, bgr) as decode_one:
         for place, i in enumerate(numbers):
             if place and numbers[place - 1] == i:
                 out[place] = out[place - 1]
             else:
-                decode_one(jpeg(i), out[place])
+                decode_one(jpegs[i], headers[i], out[place])
     return out
 
 
+DecodeOne = Callable[[memoryview, Header, Array], None]
+
+
 @contextmanager
-def _decoder(
-    region: Region, size: tuple[int, int], bgr: bool
-) -> Iterator[Callable[[memoryview, Array], None]]:
+def _decoder(region: Region, size: tuple[int, int], bgr: bool) -> Iterator[DecodeOne]:
     """What fills an array with `region` of a JPEG of `size`, both (width, height)."""
-    width, height = size
-    whole = region == (0, 0, width, height)
-    if turbojpeg.available() and not whole:
+    colours = "BGR" if bgr else "RGB"
+    if region == (0, 0, *size):
+        yield lambda jpeg, _, out: _simple(jpeg, colours, out)
+    elif turbojpeg.available():
         with turbojpeg.Decoder() as decoder:
-            yield lambda jpeg, out: decoder.decode(jpeg, region, size, out, bgr)
-        return
 
-    def decode_rows(jpeg: memoryview, out: Array) -> None:
-        source = jpeg if whole else _shortened(jpeg, region.height)
-        # What follows the rows of a shortened frame is an error to the strict decoder.
-        decoded = simplejpeg.decode_jpeg(source, colorspace="BGR" if bgr else "RGB", buffer=out, strict=whole)
-        if decoded.shape != out.shape:
-            raise ValueError(f"a frame is {decoded.shape[:2]}, expected {out.shape[:2]} (height, width)")
+            def decode_region(jpeg: memoryview, found: Header, out: Array) -> None:
+                if left := region.x % found.across:  # 4:1:1, which a decoder can begin in fewer places of
+                    wide = np.empty((region.height, region.width + left, 3), np.uint8)
+                    from_left = region._replace(x=region.x - left, width=region.width + left)
+                    decoder.decode(jpeg, from_left, size, wide, bgr)
+                    out[:] = wide[:, left:]
+                else:
+                    decoder.decode(jpeg, region, size, out, bgr)
 
-    yield decode_rows
+            yield decode_region
+    else:
+
+        def decode_rows(jpeg: memoryview, found: Header, out: Array) -> None:
+            if found.progressive:  # each of its scans goes over all rows
+                whole = np.empty((found.height, found.width, 3), np.uint8)
+                _simple(jpeg, colours, whole)
+                out[:] = whole[: region.height]
+            else:
+                # What follows the rows of a shortened frame is an error to the strict decoder.
+                _simple(_shortened(jpeg, found, region.height), colours, out, strict=False)
+
+        yield decode_rows
 
 
-def _shortened(jpeg: memoryview, rows: int) -> bytearray:
-    """The JPEG with a stated height of `rows`, so that a decoder stops there.
+def _simple(jpeg: memoryview | bytearray, colours: str, out: Array, strict: bool = True) -> None:
+    decoded = simplejpeg.decode_jpeg(jpeg, colorspace=colours, buffer=out, strict=strict)
+    if decoded.shape != out.shape:
+        raise ValueError(f"a frame is {decoded.shape[:2]}, expected {out.shape[:2]} (height, width)")
 
-    Segments follow one another, each a marker and its length; the height is in the start-of-frame segment, 0xC0 for
-    baseline (ITU T.81, B.2.2).
-    """
+
+def _shortened(jpeg: memoryview, found: Header, rows: int) -> bytearray:
+    """The JPEG with a stated height of `rows`, so that a decoder stops there."""
     short = bytearray(jpeg)
-    position = 2
-    while short[position + 1] != 0xC0:
-        position += 2 + int.from_bytes(short[position + 2 : position + 4], "big")
-    short[position + 5 : position + 7] = rows.to_bytes(2, "big")
+    short[found.at : found.at + 2] = rows.to_bytes(2, "big")
     return short

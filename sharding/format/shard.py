@@ -10,32 +10,55 @@ import json
 import tarfile
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 from isal import isal_zlib
+from pydantic import AfterValidator, Field, StringConstraints
 
 from sharding import storage
 from sharding.errors import UserError
+from sharding.format import header, schema
+from sharding.format.keys import key_fault
 
 FORMAT = 1
 _BLOCK = tarfile.BLOCKSIZE
+_PIECE = 16 << 20
+
+
+def _sound_key(key: str) -> str:
+    if fault := key_fault(key):
+        raise ValueError(fault)
+    return key
+
+
+T = TypeVar("T")
+Key = Annotated[str, AfterValidator(_sound_key)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+TarName = Annotated[str, StringConstraints(pattern=r"^shard-[0-9]{6}\.tar$")]
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+Positive = Annotated[int, Field(ge=1, lt=1 << 53)]
+_Side = Annotated[int, Field(ge=1, le=header.MAX_SIDE)]
 
 
 @dataclass(frozen=True)
 class SampleRow:
     """Where a sample lies in the tar (bytes), the CRC-32 (zlib's) of that span, its label and number of frames."""
 
-    key: str
-    offset: int
-    bytes: int
-    crc32: int
-    label: int | None
-    frames: int
+    __pydantic_config__ = schema.EXACT
+
+    key: Key
+    offset: Count
+    bytes: Positive
+    crc32: Annotated[int, Field(ge=0, lt=1 << 32)]
+    label: Count | None
+    frames: Positive
 
 
 @dataclass(frozen=True)
 class Failure:
     """A video that could not be used, and why."""
+
+    __pydantic_config__ = schema.EXACT
 
     key: str
     reason: str
@@ -48,24 +71,74 @@ class Recipe:
     `annotations` is a SHA-256 over the planned videos, `shards` the number of shards of the split.
     """
 
+    __pydantic_config__ = schema.EXACT
+
     dataset: str
     split: str
-    classes: list[str]
+    classes: schema.Rows[str]
     settings: dict[str, Any]
     annotations: str
-    shards: int
+    shards: Annotated[int, Field(ge=1, le=1_000_000)]  # as many as have names
 
 
 @dataclass(frozen=True)
 class Sidecar:
     """What is known of one shard: the tar's name, size and SHA-256, its samples in order, the failed videos."""
 
-    name: str
-    bytes: int
-    sha256: str
-    samples: list[SampleRow]
-    failures: list[Failure]
+    __pydantic_config__ = schema.OPEN
+
+    name: TarName
+    bytes: Count
+    sha256: Sha256
+    samples: schema.Rows[SampleRow]
+    failures: schema.Rows[Failure]
     recipe: Recipe
+
+    def fault(self) -> str | None:
+        """What in it cannot be true of any shard, or None."""
+        position, keys = 0, set()
+        for row in self.samples:
+            if row.offset != position:
+                return f"sample {row.key}: at byte {row.offset}, should be at {position}"
+            if row.label is not None and row.label >= len(self.recipe.classes):
+                return f"sample {row.key}: label {row.label} of {len(self.recipe.classes)} classes"
+            position += row.bytes
+            keys.add(row.key)
+        if position > self.bytes:
+            return f"its samples end at byte {position} of {self.bytes}"
+        if len(keys) < len(self.samples):
+            return "a key appears twice"
+        return None
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What a sample's JSON says, as far as readers use it: `offsets` are the first byte of each JPEG in the blob.
+
+    `fps` and `text` are shown to people, and may be anything.
+    """
+
+    __pydantic_config__ = schema.OPEN
+
+    label: Count | None
+    frames: Positive
+    offsets: schema.Rows[Count]
+    width: _Side
+    height: _Side
+    fps: Any = None
+    text: Any = None
+
+    def fault(self, row: SampleRow, blob: memoryview) -> str | None:
+        """What in it is not so of the sample of `row`, whose JPEGs are `blob`, or None."""
+        if (self.frames, len(self.offsets), self.label) != (row.frames, row.frames, row.label):
+            return "its JSON and the sidecar disagree on frames or label"
+        if fault := header.size_fault(self.width, self.height):
+            return fault
+        ends = [*self.offsets[1:], len(blob)]
+        for i, (start, end) in enumerate(zip(self.offsets, ends, strict=True)):
+            if start >= end or (start > 0) != (i > 0):
+                return f"frame {i}: from byte {start} to {end} of its {len(blob)} bytes"
+        return None
 
 
 def tar_name(index: int) -> str:
@@ -155,65 +228,85 @@ def load_sidecar(url: str) -> Sidecar:
 
 def parse_sidecar(url: str, data: bytes) -> Sidecar:
     """The same from `data`, which was read from `url`."""
-    content = parse_json(url, data)
+    remedy = "run blvnet-shard build --repair"
+    sidecar = parse_file(Sidecar, url, data, "a shard's sidecar", remedy)
+    if fault := sidecar.fault():
+        raise UserError(f"{url}: not a shard's sidecar ({fault}); {remedy}")
+    return sidecar
+
+
+@dataclass(frozen=True)
+class _Versioned:
+    __pydantic_config__ = schema.OPEN
+
+    format: Any = None
+
+
+def parse_file(kind: type[T], url: str, data: bytes, what: str, remedy: str) -> T:
+    """The `kind` in `data`, which was read from `url`, and is `what` of this format version.
+
+    Raises `UserError` for anything else, with the `remedy`.
+    """
     try:
-        return Sidecar(
-            name=content["name"],
-            bytes=content["bytes"],
-            sha256=content["sha256"],
-            samples=[SampleRow(**row) for row in content["samples"]],
-            failures=load_failures(content["failures"]),
-            recipe=Recipe(**content["recipe"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{url}: not a shard's sidecar ({error}); run blvnet-shard build --repair") from None
-
-
-def load_failures(rows: Iterable[dict[str, str]]) -> list[Failure]:
-    """The failures in a sidecar or manifest."""
-    return [Failure(**row) for row in rows]
-
-
-def load_json(url: str) -> dict[str, Any]:
-    """The JSON object of this format version at `url`. Raises `UserError` for anything else."""
-    return parse_json(url, storage.read_bytes(url))
-
-
-def parse_json(url: str, data: bytes) -> dict[str, Any]:
-    """The same from `data`, which was read from `url`."""
-    try:
-        content = json.loads(data)
-        if not isinstance(content, dict):
-            raise ValueError(f"found {type(content).__name__}, expected an object")
+        found = schema.parse(_Versioned, data).format
+        if found == FORMAT:
+            return schema.parse(kind, data)
     except ValueError as error:
-        raise UserError(f"{url}: not valid JSON ({error}); run blvnet-shard build --repair") from None
-    if content.get("format") != FORMAT:
-        found = content.get("format")
-        raise UserError(f"{url}: format version {found!r}, this program reads version {FORMAT}")
-    return content
+        raise UserError(f"{url}: not {what} ({error}); {remedy}") from None
+    raise UserError(f"{url}: format version {found!r}, this program reads version {FORMAT}")
 
 
-def unpack(span: bytes) -> tuple[dict[str, Any], memoryview]:
-    """A sample's JSON, and its Motion-JPEG blob without a copy. Raises ValueError where it is no such span."""
+def read_span(stream: BinaryIO, size: int) -> bytes:
+    """The next `size` bytes, or what is there of them.
+
+    A stream reserves memory for all that it is asked for; it is asked for no more at once than most samples have.
+    """
+    if size <= _PIECE:
+        return stream.read(size)
+    pieces = []
+    while size and (piece := stream.read(min(size, _PIECE))):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def unpack(row: SampleRow, span: bytes) -> tuple[Meta, memoryview]:
+    """What the sample of `row` says of itself, and its Motion-JPEG blob without a copy.
+
+    Raises ValueError where `span` is not that sample: its CRC-32 differs, its members are not there, its JSON is not
+    that of a sample or contradicts the row, or its first JPEG is not of the size that the JSON states.
+    """
+    if isal_zlib.crc32(span) != row.crc32:
+        raise ValueError("its CRC-32 differs")
     view = memoryview(span)
-    text, position = _member(view, 0, b".json")
-    blob, end = _member(view, position, b".mjpeg")
+    text, position = _member(view, 0, f"{row.key}.json")
+    blob, end = _member(view, position, f"{row.key}.mjpeg")
     if end != len(view):
         raise ValueError(f"{len(view) - end} bytes follow the sample")
-    return json.loads(bytes(text)), blob
+    try:
+        meta = schema.parse(Meta, text)
+    except ValueError as error:
+        raise ValueError(f"its JSON: {error}") from None
+    if fault := meta.fault(row, blob):
+        raise ValueError(fault)
+    # Whoever goes on may reserve memory for frames of this size.
+    header.of_frame(0, blob[meta.offsets[0] : (*meta.offsets, len(blob))[1]], (meta.width, meta.height))
+    return meta, blob
 
 
-def _member(view: memoryview, position: int, suffix: bytes) -> tuple[memoryview, int]:
+def _member(view: memoryview, position: int, name: str) -> tuple[memoryview, int]:
     """A member's content, and where the next one begins. Name: bytes 0-99, size: octal in 124-135."""
-    header = bytes(view[position : position + _BLOCK])
-    name = header[:100].rstrip(b"\0")
-    if not name.endswith(suffix):
-        raise ValueError(f"expected a member *{suffix.decode()} at byte {position}, found {name!r}")
-    size = int(header[124:136].rstrip(b" \0"), 8)
+    found = bytes(view[position : position + _BLOCK])
+    if found[:100].rstrip(b"\0") != name.encode():
+        raise ValueError(f"expected member {name} at byte {position}, found {found[:100].rstrip(bytes(1))!r}")
+    digits = found[124:136].rstrip(b" \0")
+    if not digits.isdigit():
+        raise ValueError(f"member {name} has no size: {digits!r}")
+    size = int(digits, 8)
     start = position + _BLOCK
     end = start + size + (-size % _BLOCK)
     if end > len(view):
-        raise ValueError(f"member {name!r} ends at byte {end} of {len(view)}")
+        raise ValueError(f"member {name} ends at byte {end} of {len(view)}")
     return view[start : start + size], end
 
 

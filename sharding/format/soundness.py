@@ -4,14 +4,17 @@ Its tar and its sidecar are there; the sidecar can be read and is this tar's; it
 tar is as large as it says. That the bytes are right too is `sharding.building.verify`'s part.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from typing import TypeVar
 
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format.shard import Place, Recipe, Sidecar, load_sidecar
 
+T = TypeVar("T")
+R = TypeVar("R")
 _REQUESTS = 16  # at the same time: a bucket answers each in tens of milliseconds
 
 
@@ -67,14 +70,13 @@ def examine(places: Iterable[Place], recipe: Recipe) -> list[Sidecar | UserError
         except UserError as error:
             return error
 
-    with ThreadPoolExecutor(_REQUESTS) as threads:
-        return list(threads.map(look, places))
+    return at_once(look, places)
 
 
-def load_sidecars(places: Iterable[Place]) -> list[Sidecar]:
-    """The sidecars of these shards, read at the same time."""
+def at_once(ask: Callable[[T], R], things: Iterable[T]) -> list[R]:
+    """What `ask` answers of each thing, many asked at the same time."""
     with ThreadPoolExecutor(_REQUESTS) as threads:
-        return list(threads.map(lambda place: load_sidecar(place.sidecar_url), places))
+        return list(threads.map(ask, things))
 
 
 def difference(new: Recipe, old: Recipe) -> str:

@@ -2,15 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
-
-from isal import isal_zlib
 
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import mjpeg, shard
 from sharding.format.mjpeg import Array
-from sharding.format.shard import SampleRow
+from sharding.format.shard import Meta, SampleRow
 
 _QUALITY = 75
 _PICTURES = 10  # in a row, unless a user asks for every k-th frame
@@ -37,7 +34,7 @@ class Sheet:
     """A sample: what its JSON says, and its pictures; where it cannot be read, the `problem`."""
 
     row: SampleRow
-    about: dict[str, Any] = field(default_factory=dict)
+    about: Meta | None = None
     pictures: list[Picture] = field(default_factory=list)
     problem: str | None = None
 
@@ -58,18 +55,16 @@ def read(tar_url: str, row: SampleRow, every: int | None, height: int) -> Sheet:
     try:
         with storage.open_read(tar_url, row.offset, row.offset + row.bytes) as stream:
             span = stream.read()
-        if isal_zlib.crc32(span) != row.crc32:
-            raise ValueError("its CRC-32 differs")
-        about, blob = shard.unpack(span)
-        which = frames(about["frames"], every)
-        pictures = [_picture(blob, about["offsets"], frame, height) for frame in which]
-    except (UserError, ValueError, KeyError, TypeError) as error:
+        meta, blob = shard.unpack(row, span)
+        pictures = [_picture(blob, meta, frame, height) for frame in frames(meta.frames, every)]
+    except (UserError, ValueError) as error:
         return Sheet(row, problem=str(error))
-    return Sheet(row, about, pictures)
+    return Sheet(row, meta, pictures)
 
 
-def _picture(blob: memoryview, offsets: list[int], frame: int, height: int) -> Picture:
-    small = _smaller(mjpeg.decode(blob, offsets, [frame])[0], height)
+def _picture(blob: memoryview, meta: Meta, frame: int, height: int) -> Picture:
+    (whole,) = mjpeg.decode(blob, meta.offsets, [frame], (meta.width, meta.height))
+    small = _smaller(whole, height)
     return Picture(frame, small.shape[1], small.shape[0], mjpeg.encode_rgb(small, _QUALITY))
 
 

@@ -80,14 +80,14 @@ def _sample(sheet: Sheet, classes: list[str]) -> str:
     if sample.label is not None:
         name = f'<b>{escape(classes[sample.label])}</b> <span class="quiet">· class {sample.label}</span>'
     facts = [f"video {sample.key}", f"{sample.frames} frames", units.size(sample.bytes)]
-    if sheet.problem is not None:
+    if about is None:
         return (
             f'<div class="sample"><p>{name} {quiet(facts)}</p>'
-            f'<p class="bad">damaged: {escape(sheet.problem)}</p></div>'
+            f'<p class="bad">damaged: {escape(sheet.problem or "")}</p></div>'
         )
-    facts.append(f"{about['width']}x{about['height']}")
-    facts += [f"{about['fps']:g} fps"] if about.get("fps") else []
-    facts += [f"“{about['text']}”"] if "text" in about else []
+    facts.append(f"{about.width}x{about.height}")
+    facts += [f"{about.fps:g} fps"] if isinstance(about.fps, int | float) and about.fps else []
+    facts += [f"“{about.text}”"] if isinstance(about.text, str) else []
     return f'<div class="sample"><p>{name} {quiet(facts)}</p>{row(sheet.pictures)}</div>'
 
 

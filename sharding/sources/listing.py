@@ -7,7 +7,8 @@ import re
 from pathlib import Path, PurePosixPath
 
 from sharding.errors import UserError
-from sharding.sources.videos import MAX_KEY_BYTES, Annotations, Video, check_keys, read_text
+from sharding.format.keys import MAX_KEY_BYTES
+from sharding.sources.videos import Annotations, Video, check_keys, read_text
 
 COLUMNS = ("path", "label", "split", "id", "start", "end")
 

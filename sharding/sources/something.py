@@ -103,7 +103,7 @@ def _v2_classes(file: Path) -> list[str]:
         raise UserError(f"{file}: expected an object from class name to index, found {type(table).__name__}")
     by_index: dict[int, str] = {}
     for name, value in table.items():
-        if not str(value).isdecimal():
+        if not str(value).isdecimal() or len(str(value)) > 9:
             raise UserError(f"{file}: class {name!r} has the index {value!r}; expected 0 to {len(table) - 1}")
         if int(value) in by_index:
             raise UserError(f"{file}: index {value} is given to {by_index[int(value)]!r} and to {name!r}")
@@ -144,3 +144,5 @@ def _json(file: Path) -> Any:
         return json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise UserError(f"{file}: not valid JSON (line {error.lineno}: {error.msg})") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
+        raise UserError(f"{file}: not valid JSON ({error})") from None

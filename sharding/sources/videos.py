@@ -2,16 +2,13 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sharding.errors import UserError
-
-# A ustar header holds 100 bytes of name, and the longer member is called `<key>.mjpeg`.
-MAX_KEY_BYTES = 100 - len(".mjpeg")
+from sharding.format.keys import key_fault
 
 
 @dataclass(frozen=True)
@@ -39,24 +36,6 @@ class Annotations:
     split: str
     classes: list[str]
     videos: list[Video]
-
-
-def key_fault(key: str) -> str | None:
-    """What forbids `key` as the name of a sample, or None.
-
-    A reader splits a member's name at the first dot, and an extraction must stay in its folder.
-    """
-    if not key:
-        return "is empty"
-    if re.search(r"[/\\]", key):
-        return "contains a path separator"
-    if "." in key:
-        return "contains a dot"
-    if any(not c.isprintable() for c in key):
-        return "contains a control character"
-    if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
-        return f"is longer than {MAX_KEY_BYTES} bytes"
-    return None
 
 
 def check_keys(videos: Iterable[Video], file: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -102,11 +103,17 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def written_json(span: bytes) -> dict[str, Any]:
+    """All that a sample's JSON says."""
+    content: dict[str, Any] = json.loads(span[512 : 512 + int(span[124:135], 8)])
+    return content
+
+
 def shown(path: Path, limit: int | None = None, short_side: int | None = 256) -> npt.NDArray[np.uint8]:
     """The frames as a reader of the shards sees them: through JPEG at the default quality, in RGB."""
     resize = Resizer(short_side)
     jpegs = [mjpeg.encode_planes(resize(f), 90) for _, f in itertools.islice(read(path).frames, limit)]
-    return np.stack([mjpeg.decode(jpeg, [0], [0])[0] for jpeg in jpegs])
+    return np.stack([mjpeg.decode(jpeg, [0], [0], resize.size)[0] for jpeg in jpegs])
 
 
 def psnr(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:

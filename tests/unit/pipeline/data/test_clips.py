@@ -36,7 +36,7 @@ def test_a_training_clip_has_the_pixels_of_decoding_cropping_resizing_and_flippi
     rng = np.random.default_rng(seed)
     indices = cutter.frame_rule(sample.row.frames, 4, rng)
     (x, y, w, h), flip, _ = cutter.transform.choose(150, 117, 0, rng)
-    frames = mjpeg.decode(sample.blob, sample.meta["offsets"], indices.tolist())
+    frames = mjpeg.decode(sample.blob, sample.meta.offsets, indices.tolist(), (150, 117))
     expected = resize(torch.from_numpy(frames).permute(0, 3, 1, 2)[:, :, y : y + h, x : x + w], 48, 48)
     assert torch.equal(clip, expected.flip(-1) if flip else expected)
     assert clip.stride()[1:] == (1, 3 * 48, 3)

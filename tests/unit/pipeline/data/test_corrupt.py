@@ -140,8 +140,12 @@ def test_frames_that_are_no_jpegs_are_replaced_too(
         )
         split = shards.make(tmp_path, [12])
     assert [key for part in read(split) for key in part.replaced] == ["clip-5"]
-    assert re.search(r"shard-000000\.tar: sample clip-5 cannot be decoded: ", capfd.readouterr().err)
-    with pytest.raises(UserError, match=r"shard-000000\.tar: sample clip-5 cannot be decoded: "):
+    assert re.search(
+        r"shard-000000\.tar: sample clip-5, bytes .*: damaged, frame 0: not a JPEG", capfd.readouterr().err
+    )
+    with pytest.raises(
+        UserError, match=r"shard-000000\.tar: sample clip-5, bytes .*: damaged, frame 0: not a JPEG"
+    ):
         read(split, allowed=None)
 
 

@@ -72,7 +72,7 @@ def test_views_have_the_pixels_of_decoding_resizing_and_cropping_each_by_hand(
     }[rule]
     expected = []
     for clip in indices:
-        frames = mjpeg.decode(sample.blob, sample.meta["offsets"], clip.tolist())
+        frames = mjpeg.decode(sample.blob, sample.meta.offsets, clip.tolist(), SIDES[:2])
         scaled = resize(torch.from_numpy(frames).permute(0, 3, 1, 2), width, height)
         for (x, y, w, h), flip in crop_views(width, height, 64, crops):
             crop = scaled[:, :, y : y + h, x : x + w]

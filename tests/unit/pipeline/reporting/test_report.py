@@ -14,7 +14,7 @@ from blvnet import zoo
 from pipeline import report, train
 from pipeline.reporting import curves, record
 from sharding import storage
-from sharding.format import mjpeg
+from sharding.format import header
 from tests import shards
 from tests.pages import Parsed, pixels, screenshot
 from tests.stores import upload
@@ -110,7 +110,7 @@ def test_mistakes_are_shown_with_their_frames(root: Path) -> None:
     sheets = [element for element in parsed.named("div") if element.get("class") == "sample"]
     pictures = parsed.named("img")
     assert len(sheets) == 3 and len(pictures) == 3 * 6
-    sizes = {mjpeg.check(base64.b64decode(str(image["src"]).partition(",")[2])) for image in pictures}
+    sizes = {header.read(base64.b64decode(str(image["src"]).partition(",")[2]))[:2] for image in pictures}
     assert sizes == {(48, 40)}
     said = parsed.text[parsed.text.index("Confident mistakes") :]
     first = f"{CLASSES[0]} taken for {CLASSES[1]} · 100.0 % sure · video clip-3"

@@ -23,7 +23,7 @@ from sharding.format import manifest, mjpeg, shard
 from sharding.format.shard import Failure, load_sidecar, unpack
 from sharding.sources.videos import Annotations, Video
 from tests.unit.sharding import accidents
-from tests.unit.sharding.videos import CLASSES, real_clips, tree, write_set
+from tests.unit.sharding.videos import CLASSES, real_clips, tree, write_set, written_json
 
 SETTINGS = Settings(short_side=32, samples_per_shard=3)
 
@@ -67,12 +67,14 @@ def test_the_whole_line_from_videos_to_samples(videos: Path, reference: Path) ->
         sidecar = load_sidecar(made.sidecar_url(number))
         assert (row.bytes, row.sha256, row.samples) == (sidecar.bytes, sidecar.sha256, len(sidecar.samples))
         for sample_row in sidecar.samples:
-            meta, blob = unpack(data[sample_row.offset : sample_row.offset + sample_row.bytes])
+            span = data[sample_row.offset : sample_row.offset + sample_row.bytes]
+            meta, blob = unpack(sample_row, span)
+            about = written_json(span)
             entry = listed.pop(sample_row.key)
-            assert meta["template"] == entry["template"] and meta["placeholders"] == ["a pen"]
-            assert CLASSES[meta["label"]] == entry["template"].replace("[", "").replace("]", "")
-            decoded = mjpeg.decode(blob, meta["offsets"], range(meta["frames"]))
-            assert decoded.shape == (6 + int(sample_row.key) % 3, 32, meta["width"], 3)
+            assert about["template"] == entry["template"] and about["placeholders"] == ["a pen"]
+            assert CLASSES[meta.label or 0] == entry["template"].replace("[", "").replace("]", "")
+            decoded = mjpeg.decode(blob, meta.offsets, range(meta.frames), (meta.width, 32))
+            assert decoded.shape == (6 + int(sample_row.key) % 3, 32, meta.width, 3)
             frames += len(decoded)
     assert not listed and frames == made.frames
     assert manifest.load(str(reference / "test" / "manifest.json")).samples == 2
@@ -195,7 +197,7 @@ def test_real_clips_go_through_a_csv(tmp_path: Path) -> None:
     sizes = set()
     data = (tmp_path / "out" / "train" / "shard-000000.tar").read_bytes()
     for row in load_sidecar(made.sidecar_url(0)).samples:
-        meta, _ = unpack(data[row.offset : row.offset + row.bytes])
+        meta = written_json(data[row.offset : row.offset + row.bytes])
         sizes.add((meta["width"], meta["height"], meta["source"]["codec"]))
     assert sizes == {(455, 256, "h264"), (602, 256, "h264"), (313, 256, "h264")}
 

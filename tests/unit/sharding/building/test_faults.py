@@ -84,8 +84,8 @@ def test_a_bucket_gets_the_same_bytes_and_resumes(tmp_path: Path, s3: str) -> No
     made = manifest.load(url)
     row = load_sidecar(made.sidecar_url(1)).samples[1]
     with storage.open_read(made.shard_url(1), row.offset) as stream:
-        meta, _ = unpack(stream.read(row.bytes))
-    assert meta["frames"] == row.frames
+        meta, _ = unpack(row, stream.read(row.bytes))
+    assert meta.frames == row.frames
 
     storage.remove(made.shard_url(2))
     damaged = bytearray(storage.read_bytes(made.shard_url(0)))

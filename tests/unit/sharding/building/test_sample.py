@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sharding.building import sample, spool
 from sharding.building.settings import Settings
@@ -28,7 +29,15 @@ def test_a_sample_says_all_that_is_known(tmp_path: Path) -> None:
         "text": "pushing a pen",
     }
     assert meta["offsets"][0] == 0 and len(meta["offsets"]) == 6
-    assert mjpeg.decode(content, meta["offsets"], range(6)).shape == (6, 96, 128, 3)
+    assert mjpeg.decode(content, meta["offsets"], range(6), (128, 96)).shape == (6, 96, 128, 3)
+
+
+def test_frames_that_no_reader_would_take_are_not_written(tmp_path: Path) -> None:
+    folder = tmp_path / "7"
+    folder.mkdir()
+    Image.new("L", (8200, 8200)).save(folder / "00001.jpg")
+    with pytest.raises(Unusable, match="8200x8200 pixels, more than the 67108864 that a frame may have"):
+        sample.encode(Video("7", "7", 0), tmp_path, Settings(short_side=None))
 
 
 def test_a_long_video_goes_through_a_temporary_file_unchanged(
@@ -49,7 +58,7 @@ def test_at_most_so_many_frames_are_spread_over_the_video(tmp_path: Path) -> Non
     write_video(tmp_path / "7.mkv", 12, (64, 48), "ffv1", "yuv444p")
     meta, jpegs = sample.encode(Video("7", "7.mkv", 0), tmp_path, Settings(short_side=48, max_frames=4))
     with jpegs:
-        frames = mjpeg.decode(b"".join(jpegs), meta["offsets"], range(4))
+        frames = mjpeg.decode(b"".join(jpegs), meta["offsets"], range(4), (64, 48))
     assert (meta["frames"], meta["fps"]) == (4, 4.0)
     for frame, number in zip(frames, [1, 4, 7, 10], strict=True):
         assert psnr(frame, picture(number, 64, 48)) > 30

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sharding.building.verify import verify
 from sharding.errors import UserError
 from sharding.format import manifest
 from sharding.format.shard import load_sidecar
+from tests import hostile
 from tests.unit.sharding.videos import tree, write_set
 
 
@@ -146,13 +148,37 @@ def test_repair_builds_only_what_is_damaged(source: Path, built: Path, copy: Pat
     (copy / "train" / "shard-000002.json").write_text("{")
     untouched = (copy / "train" / "shard-000003.tar").stat().st_mtime_ns
     with pytest.raises(
-        UserError, match=r"shard-000002\.json: not valid JSON .*; run blvnet-shard build --repair"
+        UserError,
+        match=r"shard-000002\.json: not a shard's sidecar \(not JSON: .*\); run blvnet-shard build --repair",
     ):
         build.build(request(source, copy))
     assert build.build(request(source, copy, repair=True)).built == 3
     assert tree(copy) == tree(built)
     assert (copy / "train" / "shard-000003.tar").stat().st_mtime_ns == untouched
     assert problems(copy) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "JSON nested without end",
+        "samples that are a text",
+        "bytes of more than there is",
+        "a label of no class",
+        "a thousand million shards",
+        "a key that leads out",
+    ],
+)
+def test_repair_mends_a_hostile_sidecar(source: Path, built: Path, copy: Path, name: str) -> None:
+    file, harm = copy / "train" / "shard-000001.json", hostile.SIDECAR[name]
+    sidecar = json.loads(file.read_text())
+    harm.row(sidecar["samples"][0])
+    harm.sidecar(sidecar)
+    file.write_text(sidecar.get("raw") or json.dumps(sidecar))
+    with pytest.raises(UserError, match=r"shard-000001\.json: not a shard's sidecar"):
+        build.build(request(source, copy))
+    assert build.build(request(source, copy, repair=True)).built == 1
+    assert tree(copy) == tree(built)
 
 
 def test_repair_mends_a_sidecar_that_names_other_settings(source: Path, built: Path, copy: Path) -> None:

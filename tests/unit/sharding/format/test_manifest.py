@@ -12,13 +12,13 @@ SOUND = {
     "split": "train",
     "samples": 3,
     "frames": 30,
-    "bytes": 500,
+    "bytes": 50000,
     "settings": {"quality": 90},
     "annotations": "0" * 64,
     "classes": ["a", "b"],
     "shards": [
-        {"name": "shard-000000.tar", "bytes": 300, "sha256": "1" * 64, "samples": 2, "frames": 20},
-        {"name": "shard-000001.tar", "bytes": 200, "sha256": "2" * 64, "samples": 1, "frames": 10},
+        {"name": "shard-000000.tar", "bytes": 30000, "sha256": "1" * 64, "samples": 2, "frames": 20},
+        {"name": "shard-000001.tar", "bytes": 20000, "sha256": "2" * 64, "samples": 1, "frames": 10},
     ],
     "failures": [{"key": "7", "reason": "no such file"}],
 }
@@ -32,7 +32,7 @@ def write(folder: Path, content: object) -> str:
 @pytest.mark.parametrize("tail", ["", "/", "/manifest.json"])
 def test_it_loads_from_the_folder_or_the_file(tmp_path: Path, tail: str) -> None:
     loaded = manifest.load(write(tmp_path, SOUND) + tail)
-    assert (loaded.dataset, loaded.samples, loaded.frames, loaded.bytes) == ("sthv2", 3, 30, 500)
+    assert (loaded.dataset, loaded.samples, loaded.frames, loaded.bytes) == ("sthv2", 3, 30, 50000)
     assert loaded.shard_url(1) == f"{tmp_path}/shard-000001.tar"
     assert loaded.sidecar_url(0) == f"{tmp_path}/shard-000000.json"
     assert [f.reason for f in loaded.failures] == ["no such file"]
@@ -49,7 +49,7 @@ def test_its_hash_is_that_of_the_file(tmp_path: Path) -> None:
     ("change", "says"),
     [
         ({"samples": 4}, "its totals are not the sums of its shards"),
-        ({"bytes": 499}, "its totals are not the sums of its shards"),
+        ({"bytes": 49999}, "its totals are not the sums of its shards"),
         ({"shards": [{"name": "x"}]}, "not a manifest"),
         ({"format": 7}, "format version 7"),
         ({"failures": [{"no": 1}]}, "not a manifest"),

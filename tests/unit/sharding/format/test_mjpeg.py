@@ -1,26 +1,30 @@
+import functools
 import io
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sharding.format import mjpeg, turbojpeg
+from sharding.format import header, mjpeg, turbojpeg
 from sharding.format.turbojpeg import Region
 from tests.conftest import need
 from tests.unit.sharding.videos import picture
 
+SIZE = (33, 24)
 
-def blob_of(count: int = 5, size: tuple[int, int] = (33, 24)) -> tuple[bytes, list[int]]:
+
+def blob_of(count: int = 5, size: tuple[int, int] = SIZE) -> tuple[bytes, list[int]]:
     jpegs = [mjpeg.encode_rgb(picture(4 * i, *size), 90) for i in range(count)]
     return b"".join(jpegs), [sum(map(len, jpegs[:i])) for i in range(count)]
 
 
 def test_frames_come_back_in_the_order_asked_for() -> None:
     blob, offsets = blob_of()
-    frames = mjpeg.decode(blob, offsets, [4, 0, 0, 2])
+    frames = mjpeg.decode(blob, offsets, [4, 0, 0, 2], SIZE)
     assert frames.shape == (4, 24, 33, 3) and frames.dtype == np.uint8
     for frame, number in zip(frames, [4, 0, 0, 2], strict=True):
         assert np.abs(frame.astype(int) - picture(4 * number, 33, 24)).mean() < 3
@@ -30,45 +34,58 @@ def test_frames_come_back_in_the_order_asked_for() -> None:
 def test_frames_equal_those_of_another_decoder() -> None:
     blob, offsets = blob_of(2)
     other = np.asarray(Image.open(io.BytesIO(blob[offsets[1] :])))
-    assert np.abs(mjpeg.decode(blob, offsets, [1])[0].astype(int) - other).max() <= 2
+    assert np.abs(mjpeg.decode(blob, offsets, [1], SIZE)[0].astype(int) - other).max() <= 2
 
 
 def test_decoding_goes_straight_into_the_given_buffer() -> None:
     blob, offsets = blob_of()
     out = np.zeros((2, 24, 33, 3), np.uint8)
-    assert mjpeg.decode(memoryview(blob), offsets, np.array([1, 3]), out=out) is out
-    assert np.array_equal(out, mjpeg.decode(blob, offsets, [1, 3]))
+    asked = []
+
+    def room(shape: tuple[int, ...]) -> mjpeg.Array:
+        asked.append(shape)
+        return out
+
+    assert mjpeg.decode(memoryview(blob), offsets, np.array([1, 3]), SIZE, room=room) is out
+    assert asked == [(2, 24, 33, 3)]
+    assert np.array_equal(out, mjpeg.decode(blob, offsets, [1, 3], SIZE))
 
 
 def test_no_frames_is_an_empty_array() -> None:
     blob, offsets = blob_of()
-    assert len(mjpeg.decode(blob, offsets, [])) == 0
+    assert mjpeg.decode(blob, offsets, [], SIZE).shape == (0, 24, 33, 3)
 
 
 @pytest.mark.parametrize("which", [[5], [-1]])
 def test_a_frame_that_is_not_there_is_an_index_error(which: list[int]) -> None:
     with pytest.raises(IndexError):
-        mjpeg.decode(*blob_of(), which)
+        mjpeg.decode(*blob_of(), which, SIZE)
 
 
-def test_a_buffer_of_another_shape_is_refused() -> None:
+def test_no_memory_is_asked_for_frames_of_another_size() -> None:
     blob, offsets = blob_of()
-    for shape in [(1, 24, 33, 3), (2, 25, 33, 3), (2, 24, 40, 3)]:
-        with pytest.raises(ValueError, match=r"out of shape|expected"):
-            mjpeg.decode(blob, offsets, [0, 1], out=np.zeros(shape, np.uint8))
-    with pytest.raises(ValueError, match="contiguous"):
-        mjpeg.decode(blob, offsets, [0, 1], out=np.zeros((2, 24, 66, 3), np.uint8)[:, :, ::2])
+    other = mjpeg.encode_rgb(picture(0, 40, 24), 90)
+    with pytest.raises(ValueError, match="frame 5 is 40x24, should be 33x24"):
+        mjpeg.decode(blob + other, [*offsets, len(blob)], [1, 5], SIZE, room=refuse)
+    with pytest.raises(ValueError, match="frame 0 is 33x24, should be 65500x1000"):
+        mjpeg.decode(blob, offsets, [0], (65500, 1000), room=refuse)
+
+
+def refuse(shape: tuple[int, ...]) -> mjpeg.Array:
+    raise AssertionError(f"asked for {shape}")
 
 
 def test_damage_is_a_value_error() -> None:
     blob, offsets = blob_of(1)
     with pytest.raises(ValueError, match="JPEG"):
-        mjpeg.decode(blob[: len(blob) // 2], offsets, [0])
-    with pytest.raises(ValueError, match="JPEG"):
-        mjpeg.check(blob[: len(blob) // 2])
-    with pytest.raises(ValueError):
-        mjpeg.decode(b"no picture", [0], [0])
-    assert mjpeg.check(blob) == mjpeg.size(blob) == (33, 24)
+        mjpeg.decode(blob[: len(blob) // 2], offsets, [0], SIZE)
+    with pytest.raises(ValueError, match=r"frame 7: .*JPEG"):
+        mjpeg.check(7, blob[: len(blob) // 2], SIZE)
+    with pytest.raises(ValueError, match="frame 0: not a JPEG"):
+        mjpeg.decode(b"no picture", [0], [0], SIZE)
+    mjpeg.check(0, blob, SIZE)
+    with pytest.raises(ValueError, match="frame 0 is 33x24, should be 24x33"):
+        mjpeg.check(0, blob, (24, 33))
 
 
 NOISE = np.random.default_rng(0).integers(0, 256, (61, 75, 3), np.uint8)
@@ -90,8 +107,7 @@ def part_of(jpeg: bytes, box: tuple[int, int, int, int], bgr: bool = False) -> t
     """`box` of the noise, and what was decoded for it."""
     x, y, w, h = box
     region = mjpeg.region_of(box, 75, 61)
-    out = np.empty((1, region.height, region.width, 3), np.uint8)
-    frames = mjpeg.decode(jpeg, [0], [0], out, bgr, region)
+    frames = mjpeg.decode(jpeg, [0], [0], (75, 61), bgr, region)
     return frames[0, y - region.y : y - region.y + h, x - region.x : x - region.x + w], region
 
 
@@ -102,7 +118,7 @@ def test_a_box_of_a_frame_has_the_pixels_of_the_whole_frame(
     jpeg = mjpeg.encode_rgb(NOISE, 90)
     w, h = data.draw(st.integers(1, 75 - left)), data.draw(st.integers(1, 61 - upper))
     part, _ = part_of(jpeg, (left, upper, w, h), bgr)
-    whole = mjpeg.decode(jpeg, [0], [0], bgr=bgr)[0]
+    whole = mjpeg.decode(jpeg, [0], [0], (75, 61), bgr)[0]
     assert np.array_equal(part, whole[upper : upper + h, left : left + w])
 
 
@@ -120,8 +136,8 @@ def test_damage_in_a_part_of_a_frame_is_a_value_error(regions: None) -> None:
     with pytest.raises(ValueError):
         part_of(b"no picture", (0, 0, 20, 20))
     other = mjpeg.encode_rgb(NOISE[:40], 90)
-    with pytest.raises(ValueError, match="expected"):
-        mjpeg.decode(jpeg + other, [0, len(jpeg)], [0, 1], np.empty((2, 61, 75, 3), np.uint8))
+    with pytest.raises(ValueError, match="frame 1 is 75x40, should be 75x61"):
+        mjpeg.decode(jpeg + other, [0, len(jpeg)], [0, 1], (75, 61))
 
 
 @pytest.mark.parametrize("size", [(75, 40), (50, 61)])
@@ -129,8 +145,102 @@ def test_a_frame_that_is_smaller_than_it_is_said_to_be_is_a_value_error(
     regions: None, size: tuple[int, int]
 ) -> None:
     width, height = size
-    with pytest.raises(ValueError, match="not within a frame"):
+    with pytest.raises(ValueError, match=f"frame 0 is {width}x{height}, should be 75x61"):
         part_of(mjpeg.encode_rgb(NOISE[:height, :width], 90), (20, 20, 50, 35))
+
+
+CHROMA = {"4:4:4": "444", "4:2:2": "422", "4:2:0": "420", "4:4:0": "440", "4:1:1": "411", "gray": "Gray"}
+
+
+@functools.cache
+def coded(chroma: str, progressive: bool) -> bytes:
+    """The noise as a JPEG of some kind."""
+    gray = chroma == "gray"
+    source = np.ascontiguousarray(NOISE[..., :1]) if gray else NOISE
+    colours = "GRAY" if gray else "RGB"
+    jpeg: bytes = simplejpeg.encode_jpeg(source, 90, colours, CHROMA[chroma])
+    return transformed(jpeg) if progressive else jpeg
+
+
+def transformed(jpeg: bytes) -> bytes:
+    """The same coefficients in progressive scans."""
+    with Image.open(io.BytesIO(jpeg)) as image:
+        out = io.BytesIO()
+        image.save(out, "JPEG", progressive=True, subsampling="keep", quality="keep")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("progressive", [False, True], ids=["baseline", "progressive"])
+@pytest.mark.parametrize("chroma", CHROMA)
+@given(data=st.data())
+def test_other_kinds_of_jpeg_have_their_pixels_too(
+    regions: None, chroma: str, progressive: bool, data: st.DataObject
+) -> None:
+    jpeg = coded(chroma, progressive)
+    with Image.open(io.BytesIO(jpeg)) as image:
+        assert bool(image.info.get("progressive")) == progressive
+        expected = np.asarray(image.convert("RGB"))
+    x, y = data.draw(st.integers(0, 74)), data.draw(st.integers(0, 60))
+    w, h = data.draw(st.integers(1, 75 - x)), data.draw(st.integers(1, 61 - y))
+    part, _ = part_of(jpeg, (x, y, w, h))
+    assert np.array_equal(part, expected[y : y + h, x : x + w])
+    mjpeg.check(0, jpeg, (75, 61))
+
+
+def test_the_header_tells_the_kind() -> None:
+    across = {chroma: header.read(coded(chroma, False)).across for chroma in CHROMA}
+    assert across == {"4:4:4": 8, "4:2:2": 16, "4:2:0": 16, "4:4:0": 8, "4:1:1": 32, "gray": 8}
+    assert header.read(coded("4:2:0", True)).progressive
+    filled = coded("4:2:0", False).replace(
+        b"\xff\xdb", b"\xff\xff\xff\xdb", 1
+    )  # any marker may be preceded so
+    assert header.read(filled)[:2] == (75, 61)
+
+
+def claiming(width: int, height: int, marker: int = 0xC0, channels: int = 3, bits: int = 8) -> bytes:
+    """A small JPEG that claims to be another one."""
+    jpeg = bytearray(mjpeg.encode_rgb(NOISE[:8, :8], 90))
+    at = jpeg.index(b"\xff\xc0")
+    jpeg[at + 1], jpeg[at + 4], jpeg[at + 9] = marker, bits, channels
+    jpeg[at + 5 : at + 9] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(jpeg)
+
+
+@pytest.mark.parametrize(
+    ("jpeg", "says"),
+    [
+        (b"", "not a JPEG"),
+        (b"\xff\xd8", "no frame header"),
+        (b"\xff\xd8\xff\xd9", "no frame header"),
+        (b"\xff\xd8" + b"\xff" * 99, "no frame header"),
+        (b"\xff\xd8\xff\xe0\x00\x00" * 99, "no frame header"),
+        (b"\xff\xd8\xff\xe0\xff\xff" + bytes(9), "no frame header"),
+        (claiming(8, 8)[: claiming(8, 8).index(b"\xff\xc0") + 9], "its frame header is cut short"),
+        (claiming(60000, 60000), "60000x60000 pixels, more than the 67108864 that a frame may have"),
+        (claiming(60000, 60000, marker=0xC2), "60000x60000 pixels, more than"),
+        (claiming(8192, 8192), r"8192x8192 pixels, which \d+ bytes cannot hold"),
+        (claiming(8192, 8192, marker=0xC2), r"8192x8192 pixels, which \d+ bytes cannot hold"),
+        (claiming(65535, 8), "65535x8 pixels; a side has 1 to 65500"),
+        (claiming(8, 0), "8x0 pixels; a side"),
+        (claiming(8, 8, marker=0xC3), "a lossless, arithmetic or 12-bit JPEG"),
+        (claiming(8, 8, marker=0xC9), "a lossless, arithmetic or 12-bit JPEG"),
+        (claiming(8, 8, bits=12), "a lossless, arithmetic or 12-bit JPEG"),
+        (claiming(8, 8, channels=4), "a JPEG of 4 channels"),
+        (claiming(8, 8, channels=0), "a JPEG of 0 channels"),
+        (claiming(8, 8).replace(b"\x01\x22\x00", b"\x01\x02\x00"), r"sampled \[0, 1, 1\] times across"),
+    ],
+)  # fmt: skip
+def test_what_no_decoder_should_see_is_refused_by_name(jpeg: bytes, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        header.read(jpeg)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_emptiest_picture_is_not_refused(mode: str, progressive: bool) -> None:
+    out = io.BytesIO()
+    Image.new(mode, (4096, 4096)).save(out, "JPEG", optimize=True, progressive=progressive)
+    mjpeg.check(0, out.getvalue(), (4096, 4096))
 
 
 @pytest.mark.parametrize("size", [(33, 24), (32, 25), (17, 19), (32, 24)])

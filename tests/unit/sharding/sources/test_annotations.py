@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from sharding.errors import UserError
+from sharding.format.keys import MAX_KEY_BYTES, key_fault
 from sharding.sources.annotations import load, splits
-from sharding.sources.videos import MAX_KEY_BYTES, Annotations, Video, fingerprint, key_fault
+from sharding.sources.videos import Annotations, Video, fingerprint
 
 CLASSES = ["Pushing something from left to right", "Approaching something with your camera"]
 
@@ -130,6 +131,8 @@ def test_a_repeated_id_is_refused(tmp_path: Path) -> None:
     [
         (b'[{"id": "\xff"}]', "not UTF-8 (byte 9)"),
         (b"[{\n", "not valid JSON (line 2"),
+        (b"[" * 100_000, "not valid JSON (maximum recursion depth"),
+        (b"9" * 5000, "not valid JSON (Exceeds the limit"),
         (b"{}", "expected a list"),
         (b"[]", "no videos"),
         (b'[{"label": "x"}]', "entry 1 has no `id`"),

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from sharding.errors import UserError
+from sharding.format.keys import MAX_KEY_BYTES, key_fault
 from sharding.sources.annotations import load, splits
 from sharding.sources.listing import key_of
-from sharding.sources.videos import MAX_KEY_BYTES, Video, key_fault
+from sharding.sources.videos import Video
 
 
 def write(folder: Path, text: str) -> Path:
