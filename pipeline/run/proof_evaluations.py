@@ -1,5 +1,6 @@
 """The part of the proof that holds a run's evaluations against what was configured, and against their split."""
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pipeline.run import audit_log
 from pipeline.run.audit_log import Settings, Start, Validation
 from pipeline.run.audit_record import Record
 from pipeline.run.planned import Split
+from sharding.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def check(record: Record, starts: list[Start], steps_in_epoch: int, reach: int, 
         if step not in steps and (step < reach or step in scored):
             url = audit_log.validation_url(record.folder, step)
             findings.append(f"evaluation after step {step}: was due, and is not on record in {url}")
-    load = functools.lru_cache(2)(Split)  # of most runs there is one
+    load = functools.lru_cache(2)(functools.partial(_split_of, starts))  # of most runs there is one
     for validation in recorded:
         where = f"evaluation after step {validation.step}"
         if any(s.settings for s in stretches if s.has(validation.step)):
@@ -90,6 +92,15 @@ def _other_split(validation: Validation, stretches: list[_Stretch]) -> str | Non
     if validation.split in [s.validation for s in asked]:
         return f"of another manifest of {validation.split} than the run was started with"
     return f"of {validation.split}, the run evaluates {asked[0].validation}"
+
+
+def _split_of(starts: list[Start], url: str, manifest: str) -> Split:
+    """The split with this manifest: at `url`, or where a later start found it, for shards may be moved."""
+    moved = [s.settings.validation for s in reversed(starts) if s.settings and s.settings.validation != url]
+    for other in [url, *dict.fromkeys(moved)]:
+        with contextlib.suppress(UserError):
+            return Split(other, manifest)
+    return Split(url, manifest)
 
 
 def _check_keys(where: str, validation: Validation, split: Split, findings: list[str]) -> None:

@@ -11,6 +11,7 @@ from pipeline.audit import main
 from pipeline.run.audit_log import AuditLog
 from pipeline.run.proof import prove
 from sharding.errors import UserError
+from sharding.format import manifest
 from sharding.format.manifest import Manifest
 from tests import shards
 from tests.unit.pipeline.run.recorded import checkpointed, record
@@ -158,6 +159,18 @@ def test_a_run_whose_shards_were_moved_is_proven(split: Manifest, whole: Path, t
     for root in (str(moved / "train"), "/gone/train"):
         start.write_text(json.dumps({**json.loads(start.read_text()), "split": root}))
         assert prove(str(run)).findings == []
+
+
+def test_a_run_whose_shards_are_gone_from_where_it_began_is_proven_where_they_are(tmp_path: Path) -> None:
+    before, now = tmp_path / "before", tmp_path / "now"
+    shards.make(before, [4, 3], split="validation", frames=2)
+    split = shards.make(before, [7, 5, 9, 4, 6], frames=2)
+    record(tmp_path, split, done=0, ranks=1, stop=7)
+    before.rename(now)
+    record(tmp_path, manifest.load(str(now / "train")), done=7, ranks=1, stop=10)
+    checkpointed(tmp_path, 10)
+    proof = prove(str(tmp_path))
+    assert (proof.findings, proof.steps, proof.evaluations) == ([], 10, 2)
 
 
 def test_a_record_without_settings_is_proven_and_said_to_be_old(
