@@ -16,6 +16,10 @@ class UserError(Exception):
     """A mistake in what the user gave: one line that says what, where (file, key, URL) and what to do."""
 
 
+class UnreachableError(UserError):
+    """A store gave no good answer for as long as `sharding.storage` tries: no mistake, and it may be well later."""
+
+
 def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:
     """`main` with a `UserError` printed as one line on stderr and turned into exit status 2; Ctrl-C is one line too."""
 

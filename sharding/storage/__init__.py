@@ -1,8 +1,10 @@
 """Every byte in and out: local paths and objects in buckets (s3://, gs://, azure://), by the same calls.
 
-What is written is there in whole or not at all. Requests to a bucket have time-outs and are tried again
-(`sharding.storage.patience` has the numbers); what fails for good is a `UserError` that names the URL and the cause.
-Clients are made on first use, once per process, with the credentials of each cloud's own environment.
+What is written is there in whole or not at all. Requests to a bucket have time-outs and are tried again for two
+minutes (`sharding.storage.patience`); a store that stays away is an `UnreachableError`, and what no waiting mends is a
+`UserError` at once, both with the URL and the cause, and never with a password. Clients are made on first use, once
+per process, with the credentials of each cloud's own environment; without any, requests go out unsigned, as a public
+bucket allows.
 This room may import no other.
 """
 
@@ -14,11 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from sharding.errors import UserError
+from sharding.errors import UnreachableError, UserError
 from sharding.storage import local
-from sharding.storage.store import Location, Store, Writer
+from sharding.storage.answers import without_secrets
+from sharding.storage.patience import Exhausted
+from sharding.storage.store import Location, Replaced, Source, Store, Writer
 
 Url = str | os.PathLike[str]
+_READ_BYTES = 256 << 10  # asked of a store at once, at least
 
 
 def join(root: Url, *parts: str) -> str:
@@ -31,14 +36,14 @@ def join(root: Url, *parts: str) -> str:
 def exists(url: Url) -> bool:
     """Whether there is a file or object of this name; a folder is neither."""
     store, at = _locate(url)
-    with _told(store, at, "look up"):
+    with _told(store, at, "look it up"):
         return store.size(at) is not None
 
 
 def size(url: Url) -> int:
     """Its size in bytes."""
     store, at = _locate(url)
-    with _told(store, at, "look up"):
+    with _told(store, at, "look it up"):
         found = store.size(at)
     if found is None:
         raise _missing(at)
@@ -48,14 +53,14 @@ def size(url: Url) -> int:
 def remove(url: Url) -> None:
     """Remove a file or object; a missing one is fine."""
     store, at = _locate(url)
-    with _told(store, at, "remove"):
+    with _told(store, at, "remove it"):
         store.remove(at)
 
 
 def list_names(url: Url) -> list[str]:
     """Sorted names of the files directly below a folder or prefix; none where it does not exist."""
     store, at = _locate(url)
-    with _told(store, at, "list"):
+    with _told(store, at, "list it"):
         return sorted(store.names(at))
 
 
@@ -72,14 +77,15 @@ def open_read(url: Url, offset: int = 0, end: int | None = None) -> BinaryIO:
     where the connection breaks, reading goes on at that byte, and an object that was replaced meanwhile is an error.
     """
     store, at = _locate(url)
-    with _told(store, at, "read"):
-        return store.open_read(at, offset, end)
+    with _told(store, at, "read it"):
+        source = store.open_read(at, offset, end)
+    return cast(BinaryIO, io.BufferedReader(_Input(store, at, source, offset), _READ_BYTES))
 
 
 def write_bytes(url: Url, data: bytes) -> None:
     """Publish `data` under `url`: the whole of it or nothing."""
     store, at = _locate(url)
-    with _told(store, at, "write"):
+    with _told(store, at, "write it"):
         store.put(at, data)
 
 
@@ -91,16 +97,41 @@ def publish(url: Url) -> Iterator[BinaryIO]:
     bucket it is an upload in parts, of which one (`patience.PART_BYTES`) is held in memory.
     """
     store, at = _locate(url)
-    with _told(store, at, "write"):
+    with _told(store, at, "write it"):
         writer = store.writer(at)
     try:
         yield cast(BinaryIO, _Output(store, at, writer))
-        with _told(store, at, "write"):
+        with _told(store, at, "write it"):
             writer.commit()
     except BaseException:
         with contextlib.suppress(*store.ERRORS):  # the first error is the one to tell
             writer.abandon()
         raise
+
+
+class _Input(io.RawIOBase):
+    """What `open_read` reads through: knows its position, and explains what fails."""
+
+    def __init__(self, store: Store, at: Location, source: Source, offset: int) -> None:
+        super().__init__()
+        self._store, self._at, self._source = store, at, source
+        self._position = offset
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        with _told(self._store, self._at, f"read on at byte {self._position} of {self._source.size}"):
+            count = self._source.readinto(memoryview(buffer).cast("B"))
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
 
 
 class _Output(io.RawIOBase):
@@ -119,7 +150,7 @@ class _Output(io.RawIOBase):
 
     def write(self, data: Any, /) -> int:
         content = data if isinstance(data, bytes) else memoryview(data).cast("B")
-        with _told(self._store, self._at, f"write at byte {self._position} of"):
+        with _told(self._store, self._at, f"write at byte {self._position}"):
             self._writer.write(cast(bytes, content))
         self._position += len(content)
         return len(content)
@@ -172,9 +203,22 @@ def _told(store: Store, at: Location, doing: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise _missing(at) from error
+    except Replaced as error:
+        raise _failed(at, doing, "the object was replaced or removed while it was read") from error
+    except Exhausted as error:
+        cause = f"tried for {error.seconds:.0f} s, and at last: {store.explain(error.cause)}"
+        raise _failed(at, doing, cause, UnreachableError) from _unless_secret(error.cause)
     except store.ERRORS as error:
-        cause = " ".join(store.explain(error).split())
-        raise UserError(f"{at.url}: cannot {doing} it: {cause}") from error
+        raise _failed(at, doing, store.explain(error)) from _unless_secret(error)
+
+
+def _failed(at: Location, doing: str, cause: str, kind: type[UserError] = UserError) -> UserError:
+    return kind(f"{at.url}: cannot {doing}: {without_secrets(' '.join(cause.split()))}")
+
+
+def _unless_secret(error: Exception) -> Exception | None:
+    """The error, for tracebacks to show; None where it would show a password."""
+    return error if without_secrets(str(error)) == str(error) else None
 
 
 def _missing(at: Location) -> UserError:

@@ -2,68 +2,94 @@
 
 Credentials come from Azure's environment: AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with
 AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN; without those, the machine's or the user's identity where the
-package azure-identity is installed.
+package azure-identity is installed and finds one. Where there are no credentials, requests are sent unsigned: a
+public container can be read so.
 """
 
 import functools
 import io
 import os
-import time
-from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import smart_open.azure
 from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import BlobPrefix, BlobServiceClient, ExponentialRetry
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.storage.blob import BlobPrefix, BlobServiceClient
 
 from sharding.errors import UserError
-from sharding.storage import patience
-from sharding.storage.ranged import Opened, RangedReader, Replaced
-from sharding.storage.store import Location
+from sharding.storage import answers, patience
+from sharding.storage.ranged import Opened, RangedReader
+from sharding.storage.store import Location, Replaced
 
 ERRORS: tuple[type[Exception], ...] = (AzureError, OSError)
 
 
+def passes(error: Exception) -> bool:
+    if isinstance(error, HttpResponseError) and error.status_code:
+        return answers.passes(error.status_code)
+    if isinstance(error, ClientAuthenticationError):  # no identity was found
+        return False
+    broken = (ServiceRequestError, ServiceResponseError, HttpResponseError, ConnectionError, TimeoutError)
+    return isinstance(error, broken) and not answers.is_distrust(error)
+
+
 def explain(error: Exception) -> str:
     if isinstance(error, HttpResponseError) and error.status_code:
-        advice = "; check the credentials and their rights" if error.status_code in (401, 403) else ""
-        code = getattr(error, "error_code", None) or error.reason
-        return f"HTTP {error.status_code} {getattr(code, 'value', code)}{advice}"
+        status, code = error.status_code, _code(error)
+        unseen = (
+            403 if code in ("ResourceNotFound", "PublicAccessNotPermitted") and _is_unsigned() else status
+        )
+        how = "there are no credentials; set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or install azure-identity"
+        return answers.line(status, code, "", answers.advice(unseen, code, how if _is_unsigned() else None))
     return f"{type(error).__name__}: {error}"
 
 
 def size(at: Location) -> int | None:
     try:
-        return int(_blob(at).get_blob_properties().size)
+        return int(_insist(_blob(at).get_blob_properties).size)
     except ResourceNotFoundError as error:
-        if _container_is_missing(error):
+        if not _only_the_blob(error):
             raise
         return None
 
 
 def names(at: Location) -> Iterator[str]:
     prefix = f"{at.key.rstrip('/')}/" if at.key else ""
-    for blob in _client().get_container_client(at.bucket).walk_blobs(prefix, delimiter="/"):
-        if not isinstance(blob, BlobPrefix) and blob.name != prefix:
-            yield blob.name[len(prefix) :]
+    pages = _client().get_container_client(at.bucket).walk_blobs(prefix, delimiter="/").by_page()
+    while (page := _insist(lambda: next(pages, None))) is not None:
+        for blob in page:
+            if not isinstance(blob, BlobPrefix) and blob.name != prefix:
+                yield blob.name[len(prefix) :]
 
 
 def remove(at: Location) -> None:
     try:
-        _blob(at).delete_blob()
+        _insist(_blob(at).delete_blob)
     except ResourceNotFoundError as error:
-        if _container_is_missing(error):
+        if not _only_the_blob(error):
             raise
 
 
-def open_read(at: Location, offset: int, end: int | None) -> BinaryIO:
-    reader = RangedReader(at.url, functools.partial(_fetch, at), offset, end, ERRORS, explain)
-    return cast(BinaryIO, io.BufferedReader(reader, 256 << 10))
+def open_read(at: Location, offset: int, end: int | None) -> RangedReader:
+    return RangedReader(functools.partial(_fetch, at), offset, end, passes)
 
 
 def put(at: Location, data: bytes) -> None:
-    _blob(at).upload_blob(data, overwrite=True)
+    if len(data) <= patience.PART_BYTES:
+        _insist(lambda: _blob(at).upload_blob(data, overwrite=True))
+        return
+    parts = AzureWriter(at)
+    for start in range(0, len(data), patience.PART_BYTES):
+        parts.write(data[start : start + patience.PART_BYTES])
+    parts.commit()
 
 
 def writer(at: Location) -> "AzureWriter":
@@ -71,11 +97,15 @@ def writer(at: Location) -> "AzureWriter":
 
 
 class AzureWriter:
-    """Blocks of a blob: nothing is visible before their list is committed."""
+    """Blocks of a blob: nothing is visible before their list is committed.
+
+    Azure drops the blocks of a killed writer with the next commit of the blob, and after a week.
+    """
 
     def __init__(self, at: Location) -> None:
+        client: Any = _PatientBlob(at)
         self._stream: Any = smart_open.azure.open(
-            at.bucket, at.key, "wb", client=_client(), min_part_size=patience.PART_BYTES
+            at.bucket, at.key, "wb", client=client, min_part_size=patience.PART_BYTES
         )
 
     def write(self, data: bytes, /) -> int:
@@ -87,58 +117,58 @@ class AzureWriter:
     def abandon(self) -> None:
         # The collector closes a stream that is still open, and closing publishes what was written so far.
         vars(self._stream)["close"] = lambda: None
-        self._stream.terminate()  # Azure drops blocks that were never committed after a week
+        self._stream.terminate()
+
+
+class _PatientBlob:
+    """The blob's client as smart_open uses it, with patience."""
+
+    def __init__(self, at: Location) -> None:
+        self._blob = _blob(at)
+
+    def stage_block(self, name: bytes, data: bytes) -> None:
+        _insist(lambda: self._blob.stage_block(name, data))
+
+    def commit_block_list(self, names: list[Any]) -> None:
+        _insist(lambda: self._blob.commit_block_list(names))
+
+
+def _insist(request: Callable[[], Any]) -> Any:
+    return patience.insist(request, passes)
 
 
 def _fetch(at: Location, start: int, end: int | None, version: str | None) -> Opened:
-    """One chunk of the object, which Azure's client reads whole and, where that fails, again."""
+    """At first the blob's size and version alone; then one chunk, which Azure's client reads whole."""
     try:
-        blob = _blob(at)
-        size = 0
         if version is None:
-            properties = blob.get_blob_properties()
-            size, version = int(properties.size), str(properties.etag)
-            if start >= size:
-                return Opened(io.BytesIO(), size, version)
-        data = _chunk(blob, start, patience.chunk_end(start, end), version)
+            properties = _blob(at).get_blob_properties()
+            return Opened(io.BytesIO(), int(properties.size), str(properties.etag))
+        # A body that breaks, and nothing else, Azure's client asks for three times, a second apart.
+        download = _blob(at).download_blob(
+            offset=start,
+            length=patience.chunk_end(start, end) - start,
+            etag=version,
+            match_condition=MatchConditions.IfNotModified,
+        )
+        return Opened(io.BytesIO(download.readall()), int(download.size), version)
     except ResourceNotFoundError as error:
-        if _container_is_missing(error):
+        if not _only_the_blob(error):
             raise
         raise FileNotFoundError(at.url) from error
     except HttpResponseError as error:
-        if error.status_code == 412:
-            raise Replaced(at.url) from error
+        if error.status_code == 412 and version is not None:
+            raise Replaced from error
         raise
-    return Opened(io.BytesIO(data), size, version)
 
 
-def _chunk(blob: Any, start: int, end: int, version: str) -> bytes:
-    """The client's own retrying covers requests; a body that breaks it asks for three times, and gives up."""
-    for failures in range(1, patience.ATTEMPTS + 1):
-        try:
-            download = blob.download_blob(
-                offset=start,
-                length=end - start,
-                etag=version,
-                match_condition=MatchConditions.IfNotModified,
-            )
-            return bytes(download.readall())
-        except HttpResponseError as error:
-            if error.status_code is not None or failures == patience.ATTEMPTS:
-                raise
-            time.sleep(patience.delay(failures))
-    raise AssertionError("the last attempt returns or raises")
+def _only_the_blob(error: HttpResponseError) -> bool:
+    """Whether the blob alone is missing: not its container, nor the right to see (then it is ResourceNotFound)."""
+    return _code(error) not in ("ContainerNotFound", "ResourceNotFound")
 
 
-def _container_is_missing(error: HttpResponseError) -> bool:
-    return str(getattr(error, "error_code", "")) == "ContainerNotFound"
-
-
-class _Retry(ExponentialRetry):
-    """Azure's retrying with the delays of every store here."""
-
-    def get_backoff_time(self, settings: dict[str, Any]) -> float:
-        return patience.delay(int(settings["count"]) + 1)
+def _code(error: HttpResponseError) -> str:
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or error.reason or "")
 
 
 def _blob(at: Location) -> Any:
@@ -155,7 +185,8 @@ def _client_of(process: int) -> BlobServiceClient:
     settings: dict[str, Any] = {
         "connection_timeout": patience.CONNECT_TIMEOUT_S,
         "read_timeout": patience.READ_TIMEOUT_S,
-        "retry_policy": _Retry(retry_total=patience.ATTEMPTS - 1),
+        "retry_total": 0,
+        "max_single_put_size": patience.PART_BYTES,
         "max_single_get_size": patience.READ_CHUNK_BYTES,
         "max_chunk_get_size": patience.READ_CHUNK_BYTES,
     }
@@ -164,22 +195,31 @@ def _client_of(process: int) -> BlobServiceClient:
         try:
             return BlobServiceClient.from_connection_string(text, **settings)
         except ValueError as error:
-            raise UserError(f"AZURE_STORAGE_CONNECTION_STRING: {error}") from error
+            told = f"AZURE_STORAGE_CONNECTION_STRING: {answers.without_secrets(str(error))}"
+            raise UserError(told) from None
     account = environment.get("AZURE_STORAGE_ACCOUNT")
     if not account:
         raise UserError("azure://: set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT and a key")
     key = environment.get("AZURE_STORAGE_KEY") or environment.get("AZURE_STORAGE_SAS_TOKEN")
     return BlobServiceClient(
-        f"https://{account}.blob.core.windows.net", credential=key or _identity(account), **settings
+        f"https://{account}.blob.core.windows.net", credential=key or _identity(), **settings
     )
 
 
-def _identity(account: str) -> Any:
+def _identity() -> Any:
+    """The machine's or the user's identity; None where there is none."""
     try:
         from azure.identity import DefaultAzureCredential
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"azure://: no key for account {account}; set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, "
-            "or pip install azure-identity to use the machine's identity"
-        ) from error
-    return DefaultAzureCredential()
+    except ModuleNotFoundError:
+        return None
+    credential = DefaultAzureCredential()
+    try:
+        credential.get_token("https://storage.azure.com/.default")
+    except ClientAuthenticationError:
+        return None
+    return credential
+
+
+def _is_unsigned() -> bool:
+    client = _client()
+    return client.credential is None and "sig=" not in client.url

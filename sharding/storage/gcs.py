@@ -1,28 +1,30 @@
 """Google Cloud Storage, through its own client and smart_open.
 
 Credentials come from Google's environment: GOOGLE_APPLICATION_CREDENTIALS, `gcloud auth application-default
-login`, or the machine's account; STORAGE_EMULATOR_HOST names another endpoint.
+login`, or the machine's account; STORAGE_EMULATOR_HOST names another endpoint. Where there are no credentials,
+requests are sent unsigned: a public bucket can be read so.
 """
 
 import base64
 import functools
 import io
 import os
-from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import google.api_core.exceptions
 import google.auth.exceptions
 import google_crc32c
 import requests.exceptions
 import smart_open.gcs
+from google.api_core.retry import Retry
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
-from google.cloud.storage.retry import DEFAULT_RETRY
 
-from sharding.storage import patience
-from sharding.storage.ranged import Opened, RangedReader, Replaced
-from sharding.storage.store import Location
+from sharding.storage import answers, patience
+from sharding.storage.ranged import Opened, RangedReader
+from sharding.storage.store import Location, Replaced
 
 ERRORS: tuple[type[Exception], ...] = (
     google.api_core.exceptions.GoogleAPIError,
@@ -34,18 +36,40 @@ ERRORS: tuple[type[Exception], ...] = (
 )
 
 
+_BROKEN = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    ConnectionError,
+    TimeoutError,
+)
+
+
+def passes(error: Exception) -> bool:
+    if status := _status(error):
+        return answers.passes(status)
+    if isinstance(error, google.auth.exceptions.GoogleAuthError):  # who lends credentials may be away, too
+        return bool(error.retryable) or isinstance(error, google.auth.exceptions.TransportError)
+    return isinstance(error, _BROKEN) and not answers.is_distrust(error)
+
+
 def explain(error: Exception) -> str:
-    if isinstance(error, google.api_core.exceptions.RetryError) and isinstance(error.cause, Exception):
-        return f"{explain(error.cause)} (tried again for {patience.DEADLINE_S:g} s)"
-    if isinstance(error, google.auth.exceptions.DefaultCredentialsError):
-        return (
-            "no credentials; set GOOGLE_APPLICATION_CREDENTIALS or run: gcloud auth application-default login"
-        )
-    status = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):
-        advice = "; check the credentials and their rights" if status in (401, 403) else ""
-        return f"HTTP {int(status)} {getattr(error, 'message', error)}{advice}"
+    if status := _status(error):
+        how = "there are no credentials; set GOOGLE_APPLICATION_CREDENTIALS or run: "
+        how += "gcloud auth application-default login"
+        unsigned = isinstance(_client()._credentials, AnonymousCredentials)
+        advice = answers.advice(status, "", how if unsigned else None)
+        return answers.line(status, "", getattr(error, "message", error), advice)
     return f"{type(error).__name__}: {error}"
+
+
+def _status(error: Exception) -> int:
+    """The answer's, of either kind of Google's errors; 0 where there was no answer."""
+    if isinstance(error, google.api_core.exceptions.GoogleAPICallError):
+        return int(error.code or 0)
+    if isinstance(error, InvalidResponse):
+        return int(error.response.status_code)
+    return 0
 
 
 def size(at: Location) -> int | None:
@@ -68,9 +92,8 @@ def remove(at: Location) -> None:
             raise
 
 
-def open_read(at: Location, offset: int, end: int | None) -> BinaryIO:
-    reader = RangedReader(at.url, functools.partial(_fetch, at), offset, end, ERRORS, explain)
-    return cast(BinaryIO, io.BufferedReader(reader, 256 << 10))
+def open_read(at: Location, offset: int, end: int | None) -> RangedReader:
+    return RangedReader(functools.partial(_fetch, at), offset, end, passes)
 
 
 def put(at: Location, data: bytes) -> None:
@@ -82,7 +105,10 @@ def writer(at: Location) -> "GcsWriter":
 
 
 class GcsWriter:
-    """A resumable upload: nothing is visible before its last part is there."""
+    """A resumable upload: nothing is visible before its last part is there.
+
+    Google forgets the upload of a killed writer, or one that is abandoned, after a week.
+    """
 
     def __init__(self, at: Location) -> None:
         self._at = at
@@ -118,43 +144,50 @@ class GcsWriter:
     def abandon(self) -> None:
         # The collector closes a stream that is still open, and closing publishes what was written so far.
         vars(self._stream)["close"] = lambda: None
-        self._stream.terminate()
 
 
 def _fetch(at: Location, start: int, end: int | None, version: str | None) -> Opened:
-    """One chunk of the object, which Google's client reads whole and, where that fails, again."""
+    """At first the object's size and version alone; then one chunk, which Google's client reads whole."""
+    once: dict[str, Any] = {**_request(), "retry": None}
+    blob = _bucket(at).blob(at.key)
     try:
-        blob = _bucket(at).blob(at.key)
         if version is None:
-            blob.reload(**_request())
-            if start >= blob.size:
-                return Opened(io.BytesIO(), blob.size, "")
-            version = str(blob.generation)
+            blob.reload(**once)
+            return Opened(io.BytesIO(), int(blob.size), str(blob.generation))
         data = blob.download_as_bytes(
             start=start,
             end=patience.chunk_end(start, end) - 1,
             if_generation_match=int(version),
             checksum=None,  # there is none for a part
-            **_request(),
+            **once,
         )
+        return Opened(io.BytesIO(data), 0, version)
     except google.api_core.exceptions.NotFound as error:
         if _bucket_is_missing(error):
             raise
         raise FileNotFoundError(at.url) from error
     except google.api_core.exceptions.PreconditionFailed as error:
-        raise Replaced(at.url) from error
-    return Opened(io.BytesIO(data), blob.size or 0, version)
+        if version is None:
+            raise
+        raise Replaced from error
 
 
 def _bucket_is_missing(error: Exception) -> bool:
     return "bucket does not exist" in str(error)
 
 
+class _Insist(Retry):
+    """What Google's client takes in place of its own loop: ours, around each request that it makes."""
+
+    def __call__(
+        self, func: Callable[..., Any], on_error: Callable[[Exception], Any] | None = None
+    ) -> Callable[..., Any]:
+        return lambda *args, **kwargs: patience.insist(functools.partial(func, *args, **kwargs), passes)
+
+
 def _request() -> dict[str, Any]:
     """What every request is sent with."""
-    retry = DEFAULT_RETRY.with_delay(patience.BACKOFF_S, patience.BACKOFF_MAX_S, 2.0)
-    timeout = (patience.CONNECT_TIMEOUT_S, patience.READ_TIMEOUT_S)
-    return {"retry": retry.with_timeout(patience.DEADLINE_S), "timeout": timeout}
+    return {"retry": _Insist(), "timeout": (patience.CONNECT_TIMEOUT_S, patience.READ_TIMEOUT_S)}
 
 
 def _bucket(at: Location) -> Any:
@@ -168,4 +201,9 @@ def _client() -> Any:
 @functools.cache
 def _client_of(process: int) -> Any:
     """The client of this process: connections must not be shared with a parent."""
-    return storage.Client(project=None)  # objects are found by their bucket alone
+    try:
+        return storage.Client(project=None)  # objects are found by their bucket alone
+    except google.auth.exceptions.DefaultCredentialsError:
+        if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):  # there are some, and they are no good
+            raise
+        return storage.Client.create_anonymous_client()

@@ -3,12 +3,11 @@
 import contextlib
 import errno
 import fcntl
-import io
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
 
 from sharding.storage.store import Location
 
@@ -45,33 +44,26 @@ def remove(at: Location) -> None:
     Path(at.key).unlink(missing_ok=True)
 
 
-def open_read(at: Location, offset: int, end: int | None) -> BinaryIO:
-    stream = Path(at.key).open("rb")  # noqa: SIM115 - the caller closes it
-    stream.seek(offset)
-    return stream if end is None else cast(BinaryIO, io.BufferedReader(_Part(stream, end), 256 << 10))
+def open_read(at: Location, offset: int, end: int | None) -> "LocalSource":
+    return LocalSource(Path(at.key), offset, end)
 
 
-class _Part(io.RawIOBase):
-    """An open file from where it stands up to byte `end`."""
+class LocalSource:
+    """An open file from a byte on, up to byte `end`."""
 
-    def __init__(self, stream: BinaryIO, end: int) -> None:
-        super().__init__()
-        self._stream, self._end = stream, end
+    def __init__(self, path: Path, offset: int, end: int | None) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._file.seek(offset)
+        self.size = os.fstat(self._file.fileno()).st_size
+        self._left = sys.maxsize if end is None else max(0, end - offset)
 
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    def readinto(self, buffer: Any, /) -> int:
-        left = max(0, self._end - self._stream.tell())
-        view = memoryview(buffer).cast("B")[:left]
-        return cast(io.BufferedReader, self._stream).readinto(view)
+    def readinto(self, view: memoryview, /) -> int:
+        count = self._file.readinto(view[: self._left]) or 0
+        self._left -= count
+        return count
 
     def close(self) -> None:
-        self._stream.close()
-        super().close()
+        self._file.close()
 
 
 def put(at: Location, data: bytes) -> None:

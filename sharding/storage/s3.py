@@ -1,58 +1,104 @@
 """S3 and the stores that speak its protocol, through boto3 and smart_open.
 
 Endpoint and credentials come from the AWS environment and configuration files: AWS_ENDPOINT_URL_S3,
-AWS_ACCESS_KEY_ID, AWS_PROFILE, an instance's role, ...
+AWS_ACCESS_KEY_ID, AWS_PROFILE, an instance's role, ... Where there are no credentials, requests are sent unsigned:
+a public bucket can be read so.
 """
 
+import contextlib
 import functools
 import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import boto3.session
+import botocore.exceptions
 import smart_open.s3
 import urllib3.exceptions
+from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
-from sharding.storage import patience
-from sharding.storage.ranged import Opened, RangedReader, Replaced
-from sharding.storage.store import Location
+from sharding.storage import answers, patience
+from sharding.storage.ranged import Opened, RangedReader
+from sharding.storage.store import Location, Replaced
 
 # smart_open tells of a bucket that refuses an upload by a ValueError around the client's error.
 ERRORS: tuple[type[Exception], ...] = (
     BotoCoreError,
     ClientError,
+    ResponseParserError,
     urllib3.exceptions.HTTPError,
+    answers.OddAnswerError,
     ValueError,
     OSError,
 )
 
-# botocore does the retrying; smart_open would add a minute of sleep to each request that failed for good.
+_BROKEN = (
+    botocore.exceptions.HTTPClientError,
+    botocore.exceptions.ConnectionError,
+    botocore.exceptions.IncompleteReadError,
+    botocore.exceptions.CredentialRetrievalError,  # the service that lends them is one more that may be away
+    botocore.exceptions.MetadataRetrievalError,
+    ResponseParserError,  # an answer that was cut short
+    urllib3.exceptions.HTTPError,
+    ConnectionError,
+    TimeoutError,
+)
+_PASSING_CODES = {
+    "RequestTimeout",
+    "BadDigest",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+}  # some with 400
+_OTHER_REGION_CODES = {
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+}
+
+# The loop is `patience.insist`: smart_open's own would add a minute of sleep to each request that failed for good.
 smart_open.s3.RETRY.exceptions = []
 smart_open.s3.RETRY.client_error_codes = []
+
+
+def passes(error: Exception) -> bool:
+    if isinstance(error, ClientError):
+        return answers.passes(_status(error)) or _code(error) in _PASSING_CODES
+    return isinstance(error, _BROKEN) and not answers.is_distrust(error)
 
 
 def explain(error: Exception) -> str:
     if isinstance(error, ValueError) and isinstance(error.__cause__, ClientError):
         error = error.__cause__
-    if isinstance(error, NoCredentialsError):
-        return "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
     if isinstance(error, ClientError):
-        told = error.response.get("Error", {})
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-        advice = "; check the credentials and their rights" if status in (401, 403) else ""
-        return f"HTTP {status} {told.get('Code', '')}: {told.get('Message', '')}{advice}"
+        return answers.line(_status(error), _code(error), _told(error).get("Message"), _advice(error))
     return f"{type(error).__name__}: {error}"
+
+
+def _advice(error: ClientError) -> str:
+    if _status(error) in (301, 302, 307) or _code(error) in _OTHER_REGION_CODES:
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        region = headers.get("x-amz-bucket-region") or _told(error).get("Region")
+        if region:
+            return f"the bucket is in region {region}: set AWS_DEFAULT_REGION={region}"
+        return "the bucket is in another region or at another endpoint: set AWS_DEFAULT_REGION"
+    if _code(error) == "NoSuchUpload":
+        return "another program began to write the same object"
+    unsigned = _client().meta.config.signature_version is UNSIGNED
+    how = "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    return answers.advice(_status(error), _code(error), how if unsigned else None)
 
 
 def size(at: Location) -> int | None:
     try:
-        return int(_client().head_object(Bucket=at.bucket, Key=at.key)["ContentLength"])
+        return int(_patient().head_object(Bucket=at.bucket, Key=at.key)["ContentLength"])
     except ClientError as error:
         if _status(error) == 404:
             return None
@@ -61,25 +107,27 @@ def size(at: Location) -> int | None:
 
 def names(at: Location) -> Iterator[str]:
     prefix = f"{at.key.rstrip('/')}/" if at.key else ""
-    pages = _client().get_paginator("list_objects_v2")
-    for page in pages.paginate(Bucket=at.bucket, Prefix=prefix, Delimiter="/"):
+    request = {"Bucket": at.bucket, "Prefix": prefix, "Delimiter": "/"}
+    while True:
+        page = _patient().list_objects_v2(**request)
         for entry in page.get("Contents", []):
             if entry["Key"] != prefix:  # some tools store an empty object for a folder
                 yield entry["Key"][len(prefix) :]
+        if "NextContinuationToken" not in page:
+            return
+        request["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def remove(at: Location) -> None:
-    _client().delete_object(Bucket=at.bucket, Key=at.key)
+    _patient().delete_object(Bucket=at.bucket, Key=at.key)
 
 
-def open_read(at: Location, offset: int, end: int | None) -> BinaryIO:
-    fetch = functools.partial(_fetch, at)
-    reader = RangedReader(at.url, fetch, offset, end, ERRORS, explain)
-    return cast(BinaryIO, io.BufferedReader(reader, 256 << 10))
+def open_read(at: Location, offset: int, end: int | None) -> RangedReader:
+    return RangedReader(functools.partial(_fetch, at), offset, end, passes)
 
 
 def put(at: Location, data: bytes) -> None:
-    _client().put_object(Bucket=at.bucket, Key=at.key, Body=data)
+    _patient().put_object(Bucket=at.bucket, Key=at.key, Body=data)
 
 
 def writer(at: Location) -> "S3Writer":
@@ -91,8 +139,9 @@ class S3Writer:
 
     def __init__(self, at: Location) -> None:
         self._at = at
+        _abort_unfinished(at)
         self._stream: Any = smart_open.s3.open(
-            at.bucket, at.key, "wb", client=_client(), min_part_size=patience.PART_BYTES
+            at.bucket, at.key, "wb", client=_patient(), min_part_size=patience.PART_BYTES
         )
 
     def write(self, data: bytes, /) -> int:
@@ -105,9 +154,7 @@ class S3Writer:
         except ClientError as error:
             # When the answer to the completing request is lost, the request is sent again, and by then the
             # store knows of no such upload.
-            if error.response.get("Error", {}).get("Code") != "NoSuchUpload" or not self._is_there(
-                written, time.monotonic() - start
-            ):
+            if _code(error) != "NoSuchUpload" or not self._is_there(written, time.monotonic() - start):
                 raise
 
     def abandon(self) -> None:
@@ -117,10 +164,24 @@ class S3Writer:
 
     def _is_there(self, written: int, seconds: float) -> bool:
         """Whether the object has this size and was stored in the last so many seconds (the store's clock)."""
-        head = _client().head_object(Bucket=self._at.bucket, Key=self._at.key)
-        now = parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
-        age = now - head["LastModified"]
-        return bool(head["ContentLength"] == written and age <= timedelta(seconds=seconds + 2))
+        head = _patient().head_object(Bucket=self._at.bucket, Key=self._at.key)
+        now, stored = head["ResponseMetadata"]["HTTPHeaders"].get("date"), head.get("LastModified")
+        if not now or not stored or head["ContentLength"] != written:
+            return False
+        return bool(parsedate_to_datetime(now) - stored <= timedelta(seconds=seconds + 2))
+
+
+def _abort_unfinished(at: Location) -> None:
+    """Abort the uploads of this very object that killed writers left: their parts are billed and never seen.
+
+    A store that does not list uploads, or forbids it, keeps them: a lifecycle rule must end them there.
+    """
+    client = _patient()
+    with contextlib.suppress(*ERRORS):
+        found = client.list_multipart_uploads(Bucket=at.bucket, Prefix=at.key)
+        for upload in found.get("Uploads", []):
+            if upload["Key"] == at.key:  # the prefix finds a.tar.json beside a.tar
+                client.abort_multipart_upload(Bucket=at.bucket, Key=at.key, UploadId=upload["UploadId"])
 
 
 def _fetch(at: Location, start: int, end: int | None, version: str | None) -> Opened:
@@ -132,25 +193,67 @@ def _fetch(at: Location, start: int, end: int | None, version: str | None) -> Op
     if version is not None:
         request["IfMatch"] = version
     try:
-        answer = _client().get_object(**request)
+        answer = _send("get_object", **request)
     except ClientError as error:
         status = _status(error)
-        if status == 404 and error.response["Error"].get("Code") != "NoSuchBucket":
+        if status == 404 and _code(error) != "NoSuchBucket":
             raise FileNotFoundError(at.url) from error
-        if status == 412:
-            raise Replaced(at.url) from error
+        if status == 412 and version is not None:
+            raise Replaced from error
         if status == 416:  # at or past the end
             return Opened(io.BytesIO(), start, "")
         raise
     if version is not None and answer["ETag"] != version:  # a store that does not know IfMatch
         answer["Body"].close()
-        raise Replaced(at.url)
+        raise Replaced
     whole = answer.get("ContentRange", "").rpartition("/")[2]  # "bytes 0-99/1234"
     return Opened(answer["Body"], int(whole or answer["ContentLength"]), answer["ETag"])
 
 
+def _told(error: ClientError) -> dict[str, Any]:
+    return dict(error.response.get("Error", {}))
+
+
+def _code(error: ClientError) -> str:
+    return str(_told(error).get("Code", ""))
+
+
 def _status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+class _Patient:
+    """A client whose every request is made by `patience.insist`; what smart_open uploads through, too."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name == "abort_multipart_upload":  # tried once: what it leaves, the object's next writer aborts
+            return functools.partial(_send, name)
+        return lambda **request: patience.insist(functools.partial(_send, name, **request), passes)
+
+
+def _patient() -> Any:
+    return _Patient()
+
+
+_NEEDED = {
+    "head_object": ["ContentLength"],
+    "get_object": ["ContentLength", "ETag"],
+    "create_multipart_upload": ["UploadId"],
+    "upload_part": ["ETag"],
+}
+
+
+def _send(name: str, **request: Any) -> Any:
+    """The answer to one request, with what it must have."""
+    if isinstance(
+        request.get("Body"), io.BytesIO
+    ):  # smart_open's buffer, which a request that broke has read
+        request["Body"] = request["Body"].getvalue()
+    answer = getattr(_client(), name)(**request)
+    for field in _NEEDED.get(name, []):
+        if field not in answer:
+            raise answers.OddAnswerError(f"the answer to {name} has no {field}, which S3 always sends")
+    return answer
 
 
 def _client() -> Any:
@@ -160,11 +263,19 @@ def _client() -> Any:
 @functools.cache
 def _client_of(process: int) -> Any:
     """The client of this process: connections must not be shared with a parent."""
+    session = boto3.session.Session()
     config = Config(
         connect_timeout=patience.CONNECT_TIMEOUT_S,
         read_timeout=patience.READ_TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": patience.ATTEMPTS},
+        retries={"total_max_attempts": 1},
         max_pool_connections=32,
         tcp_keepalive=True,
+        signature_version=None if session.get_credentials() else UNSIGNED,
     )
-    return boto3.session.Session().client("s3", config=config)
+    client = session.client("s3", config=config)
+    endpoint = client.meta.endpoint_url
+    if (
+        plain := answers.without_secrets(endpoint)
+    ) != endpoint:  # S3 has no use for them, and errors name the URL
+        client = session.client("s3", config=config, endpoint_url=plain)
+    return client

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -12,6 +12,22 @@ class Location:
     url: str
     bucket: str
     key: str
+
+
+class Replaced(Exception):  # noqa: N818 - a fact about the object, not a failure of the request
+    """The object is no longer of the version that reading began with."""
+
+
+class Source(Protocol):
+    """A part of an object, read in order."""
+
+    size: int
+    """Bytes of the whole object, as far as it was looked at."""
+
+    def readinto(self, view: memoryview, /) -> int:
+        """Bytes read; 0 at the end. Raises the store's errors, and `Replaced`."""
+
+    def close(self) -> None: ...
 
 
 class Writer(Protocol):
@@ -25,7 +41,10 @@ class Writer(Protocol):
 
 
 class Store(Protocol):
-    """Implemented by the modules `local`, `s3`, `gcs` and `azure` of this room."""
+    """Implemented by the modules `local`, `s3`, `gcs` and `azure` of this room.
+
+    Each request of the clouds' is made by `patience.insist`, whose `Exhausted` may come beside `ERRORS`.
+    """
 
     @property
     def ERRORS(self) -> tuple[type[Exception], ...]:  # noqa: N802 - a constant of the module
@@ -43,7 +62,7 @@ class Store(Protocol):
     def remove(self, at: Location) -> None:
         """Remove the object; a missing one is fine."""
 
-    def open_read(self, at: Location, offset: int, end: int | None) -> BinaryIO:
+    def open_read(self, at: Location, offset: int, end: int | None) -> Source:
         """The object from a byte on, up to byte `end` where one is given. FileNotFoundError where there is none."""
 
     def put(self, at: Location, data: bytes) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from itertools import chain, cycle
 from pathlib import Path
 
-import botocore.retries.standard
 import pytest
 
 from pipeline import config
@@ -41,8 +40,6 @@ def proxy(s3_server: S3Server, s3: str, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(patience, "READ_TIMEOUT_S", 1.0)
     monkeypatch.setattr(patience, "BACKOFF_S", 0.02)
     monkeypatch.setattr(patience, "BACKOFF_MAX_S", 0.1)
-    backoff = botocore.retries.standard.ExponentialBackoff
-    monkeypatch.setattr(backoff, "delay_amount", lambda self, context: patience.delay(context.attempt_number))
     with fault_proxy(int(s3_server.endpoint.rpartition(":")[2])) as found:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", found.endpoint)
         with fresh_clients():
@@ -148,7 +145,7 @@ def test_a_broken_read_goes_on_at_its_byte_and_no_further_than_its_end(
 def test_a_store_that_is_gone_in_mid_shard_is_told_with_shard_byte_and_cause(
     split: Manifest, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, fault: Fault, cause: str
 ) -> None:
-    monkeypatch.setattr(patience, "ATTEMPTS", 3)
+    monkeypatch.setattr(patience, "TOTAL_S", 0.3)
     faults: list[Fault] = []
 
     def decide(request: Request) -> Fault | None:

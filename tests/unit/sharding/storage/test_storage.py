@@ -311,6 +311,6 @@ def test_nobody_at_the_endpoint_is_told_in_bounded_time(monkeypatch: pytest.Monk
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    monkeypatch.setattr(patience, "ATTEMPTS", 2)
+    monkeypatch.setattr(patience, "TOTAL_S", 0.5)
     with fresh_clients(), pytest.raises(UserError, match=r"s3://bucket/a: cannot read it: .*127\.0\.0\.1:9"):
         storage.read_bytes("s3://bucket/a")
