@@ -8,6 +8,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
+from tests.stores import free_ports
+
 PIECE = 64 << 10
 
 
@@ -27,6 +29,8 @@ class Fault:
     """One bad thing. Numbers of bytes count the body alone, not its headers."""
 
     status: int | None = None  # answer this instead of asking the store
+    code: str = "Fault"  # S3's name for it; none: no body
+    headers: tuple[str, ...] = ()  # of that answer, beside those that it needs
     reset_upload: int | None = None  # reset the connection after so many bytes of the request
     reset_download: int | None = None  # reset the connection after so many bytes of the answer
     lose_answer: bool = False  # let the store do it, then reset the connection
@@ -44,6 +48,10 @@ class FaultProxy:
 
     port: int
     decide: Decide
+    listen: Callable[[], None]
+    refuse: Callable[[], None]
+    """Let nobody listen on the port, so that connections are refused, until `listen` is called."""
+
     requests: list[Request] = field(default_factory=list)
 
     @property
@@ -54,24 +62,25 @@ class FaultProxy:
 @contextlib.contextmanager
 def fault_proxy(upstream: int, decide: Decide = lambda request: None) -> Iterator[FaultProxy]:
     """Listen on a free port and pass HTTP requests on to the local port `upstream`, in a thread of its own."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    proxy = FaultProxy(listener.getsockname()[1], decide)
+    (port,) = free_ports(1)
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
+    servers: list[asyncio.Server] = []
+    tasks: set[asyncio.Task[None]] = set()
+    clients: list[asyncio.StreamWriter] = []
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
+        task = loop.create_task(_handle(proxy, upstream, reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def begin() -> None:
+        servers.append(await asyncio.start_server(accept, "127.0.0.1", port, limit=1 << 20))
 
     async def serve() -> None:
-        tasks: set[asyncio.Task[None]] = set()
-        clients: list[asyncio.StreamWriter] = []
-
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            clients.append(writer)
-            task = loop.create_task(_handle(proxy, upstream, reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        server = await asyncio.start_server(accept, sock=listener, limit=1 << 20)
         await stop.wait()
-        server.close()
+        servers[-1].close()
         for _ in range(3):  # a connection may still be on its way in
             await asyncio.sleep(0.02)
             for task in list(tasks):
@@ -83,8 +92,15 @@ def fault_proxy(upstream: int, decide: Decide = lambda request: None) -> Iterato
                     client.transport.abort()
         await asyncio.sleep(0.02)
 
+    proxy = FaultProxy(
+        port,
+        decide,
+        listen=lambda: asyncio.run_coroutine_threadsafe(begin(), loop).result(10),
+        refuse=lambda: loop.call_soon_threadsafe(servers[-1].close) and None,
+    )
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
+    proxy.listen()
     try:
         yield proxy
     finally:
@@ -113,13 +129,11 @@ async def _handle(
             await _drain(reader, headers, writer)
             body = (
                 b""
-                if method == "HEAD"
-                else b"<Error><Code>Fault</Code><Message>of the proxy</Message></Error>"
+                if method == "HEAD" or not fault.code
+                else f"<Error><Code>{fault.code}</Code><Message>of the proxy</Message></Error>".encode()
             )
-            answer = (
-                f"HTTP/1.1 {fault.status} Fault\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            )
-            writer.write(answer.encode() + body)
+            lines = [f"HTTP/1.1 {fault.status} Fault", f"Content-Length: {len(body)}", "Connection: close"]
+            writer.write("\r\n".join([*lines, *fault.headers, "", ""]).encode() + body)
             await writer.drain()
             return None
         inward, outward = await asyncio.open_connection("127.0.0.1", upstream, limit=1 << 20)

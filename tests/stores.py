@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3.session
 import pytest
@@ -29,14 +30,15 @@ from sharding.storage import gcs as gcs_store
 from sharding.storage import s3 as s3_store
 from tests.conftest import need
 
-BUCKET = "tests"
+BUCKET, PUBLIC_BUCKET = "tests", "public"
 
 
 @dataclass(frozen=True)
 class S3Server:
-    """A running S3 server with the bucket `tests`."""
+    """A running S3 server with the bucket `tests`, and the bucket `public`, which anybody may read."""
 
     endpoint: str
+    program: "Program"
     access_key: str = "test-key"
     secret_key: str = "test-secret"
 
@@ -62,13 +64,13 @@ def seaweedfs() -> Iterator[S3Server]:
     names += ["admin", "admin.grpc"]
     with _folder() as folder:
         ports = dict(zip(names, free_ports(len(names)), strict=True))
-        server = S3Server(f"http://127.0.0.1:{ports['s3']}")
         identity = {
             "name": "tests",
-            "credentials": [{"accessKey": server.access_key, "secretKey": server.secret_key}],
+            "credentials": [{"accessKey": S3Server.access_key, "secretKey": S3Server.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        anybody = {"name": "anonymous", "actions": [f"Read:{PUBLIC_BUCKET}", f"List:{PUBLIC_BUCKET}"]}
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity, anybody]}))
         command = [str(weed), "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         command += [f"-s3.config={folder}/s3.json", f"-bucket={BUCKET}", "-s3.autoCreateBucket=false"]
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false", "-webdav=false"]
@@ -76,10 +78,15 @@ def seaweedfs() -> Iterator[S3Server]:
         for name, port in ports.items():
             service, _, grpc = name.partition(".")
             command.append(f"-{service}.port{'.' if grpc else ''}{grpc}={port}")
+        program = Program(command, folder, lambda: _has_bucket(server))
+        server = S3Server(f"http://127.0.0.1:{ports['s3']}", program)
         try:
-            with running(command, folder, lambda: _has_bucket(server)):
-                yield server
+            program.start()
+            with _s3_client(server) as client:
+                client.create_bucket(Bucket=PUBLIC_BUCKET)
+            yield server
         finally:
+            program.stop()
             for port in ports.values():
                 for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                     left.unlink()
@@ -193,34 +200,59 @@ def upload(local_path: Path, url: str) -> None:
         shutil.copyfileobj(source, target, 4 << 20)
 
 
+class Program:
+    """A server's program, which may be stopped and started again: the same ports, the same folder."""
+
+    def __init__(
+        self,
+        command: list[str],
+        folder: Path,
+        ready: Callable[[], bool],
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self._command, self._folder, self._ready = command, folder, ready
+        self._environment = environment or {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> int:
+        """Wait until it is ready; its process id."""
+        log = self._folder / "server.log"
+        with log.open("wb") as output:
+            # TMPDIR: some servers put sockets and logs there, and leave them.
+            folder = str(self._folder)
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=folder,
+                env={**os.environ, "TMPDIR": folder, "HOME": folder, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + 60
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                told = log.read_text(errors="replace")[-4000:]
+                raise RuntimeError(f"{self._command[0]} did not start:\n{told}")
+            time.sleep(0.1)
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Kill it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
 @contextlib.contextmanager
 def running(
     command: list[str], folder: Path, ready: Callable[[], bool], environment: dict[str, str] | None = None
 ) -> Iterator[int]:
     """A server, from the moment it is ready to the end of the block. Yields its process id."""
-    log = folder / "server.log"
-    with log.open("wb") as output:
-        # TMPDIR: some servers put sockets and logs there, and leave them.
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, "TMPDIR": str(folder), "HOME": str(folder), **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            deadline = time.monotonic() + 60
-            while not ready():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(
-                        f"{command[0]} did not start:\n{log.read_text(errors='replace')[-4000:]}"
-                    )
-                time.sleep(0.1)
-            yield process.pid
-        finally:
-            process.kill()
-            process.wait()
+    program = Program(command, folder, ready, environment)
+    try:
+        yield program.start()
+    finally:
+        program.stop()
 
 
 def free_ports(count: int) -> list[int]:
@@ -258,13 +290,20 @@ def _folder() -> Iterator[Path]:
 
 
 def _has_bucket(server: S3Server) -> bool:
+    with _s3_client(server) as client:
+        try:
+            client.head_bucket(Bucket=BUCKET)
+        except (BotoCoreError, ClientError):
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _s3_client(server: S3Server) -> Iterator[Any]:
     session = boto3.session.Session(server.access_key, server.secret_key, region_name="us-east-1")
-    config = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 1})
+    config = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1})
     client = session.client("s3", endpoint_url=server.endpoint, config=config)
     try:
-        client.head_bucket(Bucket=BUCKET)
-    except (BotoCoreError, ClientError):
-        return False
+        yield client
     finally:
         client.close()
-    return True

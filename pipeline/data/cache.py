@@ -45,7 +45,8 @@ def shards_of(data: Data, split: Manifest) -> Shards:
 class ShardCache:
     """Files in `folder`, of at most `budget` bytes together, by name; each process of the node has its own object.
 
-    A cache that cannot be written (a full disk, no rights) says so once and keeps nothing more; reading goes on.
+    A cache that cannot be written or read (a full or failing disk, no rights) says so once and keeps nothing more;
+    reading goes on.
     """
 
     def __init__(self, folder: str, budget: int) -> None:
@@ -61,6 +62,14 @@ class ShardCache:
         with contextlib.suppress(OSError):  # another user's
             _use(file)
         return file
+
+    def read(self, file: BinaryIO, size: int = -1) -> bytes:
+        """Bytes of a kept file; none where the disk fails, and nothing more is kept then."""
+        try:
+            return read_span(file, size)
+        except OSError as error:
+            self.give_up(error)
+            return b""
 
     def drop(self, name: str) -> None:
         """Keep a file no longer."""
@@ -206,7 +215,8 @@ class CachedShards:
         name = self._name(split.sidecar_url(shard), shard)
         if file := self.cache.open(name):
             with file:
-                digest, data = file.read(_DIGEST), file.read()
+                content = self.cache.read(file)
+            digest, data = content[:_DIGEST], content[_DIGEST:]
             if hashlib.sha256(data).digest() == digest:
                 return split.parse_sidecar(shard, data).samples
             self.cache.drop(name)
@@ -239,7 +249,8 @@ class CachedShards:
 
 
 class _Kept(io.RawIOBase):
-    """Rows of a kept shard, read one after another. From a damaged one on they come from the store instead."""
+    """Rows of a kept shard, read one after another. From one that is damaged, or that the disk does not give, on they
+    come from the store instead."""
 
     def __init__(
         self, shards: CachedShards, name: str, shard: int, rows: list[SampleRow], file: BinaryIO
@@ -250,13 +261,14 @@ class _Kept(io.RawIOBase):
         file.seek(rows[0].offset)
 
     def read(self, size: int = -1, /) -> bytes:
-        data = read_span(self._stream, size)
-        row = self._rows[self._read]
-        if not self._trusted and isal_zlib.crc32(data) != row.crc32:
-            self._shards.cache.drop(self._name)
-            self._stream.close()
-            self._stream = self._shards.stored.open(self._shard, self._rows[self._read :])
-            self._trusted = True
+        if not self._trusted:
+            data = self._shards.cache.read(self._stream, size)
+            if isal_zlib.crc32(data) != self._rows[self._read].crc32:
+                self._shards.cache.drop(self._name)
+                self._stream.close()
+                self._stream = self._shards.stored.open(self._shard, self._rows[self._read :])
+                self._trusted = True
+        if self._trusted:
             data = read_span(self._stream, size)
         self._read += 1
         return data

@@ -18,7 +18,7 @@ def line(status: int, code: object, message: object, advice: str = "") -> str:
 
     Code and message are the store's, as far as it has them (the answer to HEAD has no body).
     """
-    said = [str(part) for part in (code, message) if part and str(part) != str(status)]
+    said = [str(part).rstrip(". ") for part in (code, message) if part and str(part) != str(status)]
     return f"HTTP {status} {': '.join(dict.fromkeys(said))}".rstrip() + (f"; {advice}" if advice else "")
 
 
@@ -42,7 +42,11 @@ def is_distrust(error: BaseException | None) -> bool:
     return False
 
 
-_USER = re.compile(r"(?<=://)(?:[^/\s\"'<>]*|[^/:\s\"']*:(?!\d*/)[^\s\"']*)@")
+_USER = re.compile(
+    r"""(?<=://)[^/\s"'<>]*@"""  # user:password@ of a URL
+    r"""|(?<=://)[^/:\s"']*:(?!\d*/)[^\s"']*@"""  # with a slash in the password, which is wrong
+    r"""|(?<![^\s"'])[^/:\s"'@]+:[^/\s"']+@(?=\w)"""  # of a URL that lacks its scheme
+)
 _SIGNATURE = re.compile(r"(?<=[?&]sig=)[^&\s\"')]+")
 
 

@@ -44,6 +44,9 @@ _BROKEN = (
     TimeoutError,
 )
 
+# Else Google's client asks for the bucket's place beside our requests, for traces that nobody takes here.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+
 
 def passes(error: Exception) -> bool:
     if status := _status(error):
@@ -54,9 +57,12 @@ def passes(error: Exception) -> bool:
 
 
 def explain(error: Exception) -> str:
+    how = "there are no credentials; set GOOGLE_APPLICATION_CREDENTIALS or run: gcloud auth application-default login"
+    if isinstance(
+        error, google.auth.exceptions.InvalidOperation
+    ):  # after 401 it would renew what is not there
+        return f"HTTP 401; {how}"
     if status := _status(error):
-        how = "there are no credentials; set GOOGLE_APPLICATION_CREDENTIALS or run: "
-        how += "gcloud auth application-default login"
         unsigned = isinstance(_client()._credentials, AnonymousCredentials)
         advice = answers.advice(status, "", how if unsigned else None)
         return answers.line(status, "", getattr(error, "message", error), advice)

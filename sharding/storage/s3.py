@@ -9,10 +9,12 @@ import contextlib
 import functools
 import io
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
 from typing import Any
 
 import boto3.session
@@ -245,15 +247,30 @@ _NEEDED = {
 
 def _send(name: str, **request: Any) -> Any:
     """The answer to one request, with what it must have."""
-    if isinstance(
-        request.get("Body"), io.BytesIO
-    ):  # smart_open's buffer, which a request that broke has read
-        request["Body"] = request["Body"].getvalue()
+    _region.asked = False
+    body = request.get("Body")
+    if isinstance(body, io.BytesIO):  # smart_open's buffer, which a request that broke has read
+        request["Body"] = body.getvalue()
     answer = getattr(_client(), name)(**request)
     for field in _NEEDED.get(name, []):
         if field not in answer:
             raise answers.OddAnswerError(f"the answer to {name} has no {field}, which S3 always sends")
     return answer
+
+
+_region = threading.local()
+
+
+def _ask_for_the_region_once(**event: Any) -> Any:
+    """An empty answer to botocore's second question for a bucket's region within one request.
+
+    Where an answer sends it to another region that is not named, botocore asks for it by HEAD of the bucket, and where
+    that is answered likewise, again, without end.
+    """
+    if _region.asked:
+        return SimpleNamespace(status_code=200), {"ResponseMetadata": {"HTTPHeaders": {}}}
+    _region.asked = True
+    return None
 
 
 def _client() -> Any:
@@ -278,4 +295,5 @@ def _client_of(process: int) -> Any:
         plain := answers.without_secrets(endpoint)
     ) != endpoint:  # S3 has no use for them, and errors name the URL
         client = session.client("s3", config=config, endpoint_url=plain)
+    client.meta.events.register("before-call.s3.HeadBucket", _ask_for_the_region_once)
     return client

@@ -1,5 +1,6 @@
 """The cache of shards: complete or absent, within its budget, whoever uses it and whenever it is killed."""
 
+import io
 import multiprocessing
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from sharding import storage
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
 from tests import shards
+from tests.broken_disk import BrokenFile
 from tests.cached import cached, content, read, read_all, spans, tars
 from tests.processes import ROOT, environment
 
@@ -193,6 +195,39 @@ def test_a_damaged_kept_sidecar_is_fetched_again(split: Manifest, tmp_path: Path
     (kept,) = tmp_path.glob("*.kept")
     kept.write_bytes(kept.read_bytes().replace(b'"offset": 0', b'"offset": 9'))
     assert source.rows(0) == rows
+
+
+@pytest.mark.parametrize("sample", [None, 0, 2, 4])
+def test_a_kept_file_that_the_disk_does_not_give_is_read_from_the_store_and_told_once(
+    split: Manifest,
+    tmp_path: Path,
+    sample: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for shard in (0, 1):
+        read(cached(split, tmp_path), shard)
+    is_kept = ShardCache.open
+
+    def breaks(self: ShardCache, name: str) -> object:
+        file = is_kept(self, name)
+        if file is None:
+            return None
+        with file:
+            is_tar = file.read() in (content(split, 0), content(split, 1))
+        readable = 10**9 if sample is None else StoredShards(split).rows(0)[sample].offset + 700
+        return io.BufferedReader(
+            BrokenFile(file.name, readable if is_tar else 40 if sample is None else 10**9)
+        )
+
+    monkeypatch.setattr(ShardCache, "open", breaks)
+    source = cached(split, tmp_path)
+    for shard in (0, 1):
+        assert read(source, shard) == spans(split, shard)
+    assert len(tars(tmp_path, split)) == (2 if sample is None else 0)
+    assert capsys.readouterr().err == (
+        f"warning: data.cache {tmp_path}: Input/output error; shards are streamed without being kept\n"
+    )
 
 
 @pytest.mark.parametrize("room", [4, 2])

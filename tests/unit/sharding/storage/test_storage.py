@@ -11,6 +11,7 @@ import pytest
 from sharding import storage
 from sharding.errors import UserError
 from sharding.storage import patience
+from tests.broken_disk import BrokenFile
 from tests.conftest import need
 from tests.stores import fresh_clients, upload
 
@@ -242,6 +243,21 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.parametrize("end", [None, 900_000])
+def test_a_disk_that_fails_in_the_middle_of_a_file_is_told_with_its_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: int | None
+) -> None:
+    url = tmp_path / "a.tar"
+    data = os.urandom(1_000_000)
+    url.write_bytes(data)
+    monkeypatch.setattr(Path, "open", lambda self, mode, buffering: BrokenFile(self, 600_000))
+    with storage.open_read(url, 1000, end) as stream:
+        assert stream.read(500_000) == data[1000:501_000]
+        told = rf"^{url}: cannot read on at byte (5|6)\d+ of 1000000: Input/output error$"
+        with pytest.raises(UserError, match=told):
+            stream.read()
+
+
 def test_a_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read it: Is a directory"):
         storage.read_bytes(tmp_path)
@@ -266,6 +282,8 @@ def test_a_child_process_makes_its_own_client(s3: str, start: str) -> None:
     here = (dict(os.environ),)
     with multiprocessing.get_context(start).Pool(2, initializer=_use, initargs=here) as pool:
         assert pool.map(_read, [f"{s3}/a"] * 8) == [b"shared"] * 8
+        pool.close()  # a fork server that loaders have started lends its processes a deaf ear to SIGTERM
+        pool.join()
     assert storage.read_bytes(f"{s3}/a") == b"shared"
 
 

@@ -3,15 +3,15 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from sharding import storage
 from sharding.errors import UnreachableError, UserError
 from sharding.storage import patience
-from tests.faults import Decide, Fault, FaultProxy, Request, fault_proxy
+from tests.faults import Decide, Fault, FaultProxy, Request
 from tests.stores import fresh_clients
+from tests.unit.sharding.storage.conftest import PART
 
 pytestmark = [
     pytest.mark.store,
@@ -20,34 +20,14 @@ pytestmark = [
     pytest.mark.filterwarnings(r"ignore:Exception ignored in. <(socket.socket|function _SelectorTransport)"),
 ]
 
-ENDPOINTS = {
-    "s3": "AWS_ENDPOINT_URL_S3",
-    "gs": "STORAGE_EMULATOR_HOST",
-    "azure": "AZURE_STORAGE_CONNECTION_STRING",
-}
-PART = 5 << 20
 
-
-@pytest.fixture(params=list(ENDPOINTS))
-def faulty(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[str, FaultProxy]]:
+@pytest.fixture
+def faulty(proxied: tuple[str, FaultProxy], monkeypatch: pytest.MonkeyPatch) -> tuple[str, FaultProxy]:
     """An empty root of each store, reached through a proxy, with short waits."""
-    root = request.getfixturevalue(request.param)
-    variable = ENDPOINTS[request.param]
-    found = re.search(r"127\.0\.0\.1:(\d+)", os.environ[variable])
-    assert found
     monkeypatch.setattr(patience, "READ_TIMEOUT_S", 3.0)
     monkeypatch.setattr(patience, "BACKOFF_S", 0.02)
     monkeypatch.setattr(patience, "BACKOFF_MAX_S", 0.1)
-    monkeypatch.setattr(patience, "PART_BYTES", PART)
-    monkeypatch.setattr(patience, "READ_CHUNK_BYTES", 1 << 20)
-    with fault_proxy(int(found.group(1))) as proxy:
-        address = f"127.0.0.1:{proxy.port}"
-        monkeypatch.setenv(variable, os.environ[variable].replace(found.group(0), address))
-        with fresh_clients():
-            yield root, proxy
-    gc.collect()
+    return proxied
 
 
 def _first(count: int, fault: Fault, *methods: str) -> Decide:
