@@ -30,7 +30,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.elastic.rendezvous import RendezvousError
 
 from pipeline.ranks import launcher
-from sharding.errors import MISTAKE
+from sharding.errors import MISTAKE, UNREACHABLE
 
 _NOBODY_SENDS = "SIGURG"
 
@@ -69,7 +69,7 @@ def _run(folder: Path) -> int:
         return _failed(*error.get_first_failure())
     except RendezvousError as error:
         # Most often the launcher that the others meet at has ended, for the same reason as the ranks here.
-        for status in (MISTAKE, signals.STATUS):
+        for status in (MISTAKE, UNREACHABLE, signals.STATUS):
             if any(ending.status == status for ending in launcher.endings(folder)):
                 return status
         first_line = str(error).partition("\n")[0]
@@ -133,7 +133,7 @@ def _failed(rank: int, failure: ProcessFailure) -> int:
         how, status = f"with status {failure.exitcode}", failure.exitcode
     else:
         how, status = f"by {signal.Signals(-failure.exitcode).name}", 128 - failure.exitcode
-    if status not in (MISTAKE, signals.STATUS):
+    if status not in (MISTAKE, UNREACHABLE, signals.STATUS):
         print(
             f"error: rank {rank} (process {failure.pid}) ended {how}; the others were stopped",
             file=sys.stderr,

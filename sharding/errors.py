@@ -9,15 +9,24 @@ P = ParamSpec("P")
 
 MISTAKE = 2
 """The exit status of a user's mistake: to start again would not help."""
+UNREACHABLE = 69  # EX_UNAVAILABLE of sysexits.h
+"""The exit status of a training whose store was away for too long: to start it again may help."""
 _INTERRUPTED = 130  # 128 + SIGINT
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: one line that says what, where (file, key, URL) and what to do."""
+    """A mistake in what the user gave: one line that says what, where (file, key, URL) and what to do.
+
+    `status` is that of a training that ends for it.
+    """
+
+    status = MISTAKE
 
 
 class UnreachableError(UserError):
     """A store gave no good answer for as long as `sharding.storage` tries: no mistake, and it may be well later."""
+
+    status = UNREACHABLE
 
 
 def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:

@@ -155,13 +155,13 @@ def joined(prepare: Callable[[], tuple[T, Run]]) -> Iterator[tuple[World, T]]:
         mistakes.close()
         # Not after an error: with NCCL it could wait for ranks that are in the middle of an exchange.
         dist.destroy_process_group()
-    except UserError:
-        if not mistakes.tell():
-            raise ToldElsewhere from None
+    except UserError as error:
+        if not mistakes.tell(error.status):
+            raise ToldElsewhere(error.status) from None
         raise
     except Exception:
-        if mistakes.told():  # it ends exchanges with an error of their own
-            raise ToldElsewhere from None
+        if (status := mistakes.told()) is not None:  # it ends exchanges with an error of their own
+            raise ToldElsewhere(status) from None
         raise
 
 
@@ -214,8 +214,9 @@ def _gpus_of_host() -> str | None:
     return None
 
 
-def _leave() -> None:
+def _leave(status: int) -> None:
     """End this process, wherever it stands, as one that has met the mistake itself."""
-    launcher.ended(MISTAKE)
-    launcher.stop_all()
-    os._exit(MISTAKE)
+    launcher.ended(status)
+    if status == MISTAKE:
+        launcher.stop_all()
+    os._exit(status)

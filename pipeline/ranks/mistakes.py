@@ -22,7 +22,11 @@ _FAREWELL_S = 10.0
 
 
 class ToldElsewhere(Exception):  # noqa: N818 - nothing is left to say
-    """Another rank has met a mistake and says so; this one ends without a word, with the same status."""
+    """Another rank has met a mistake and says so; this one ends without a word, with the same `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class Mistakes:
@@ -31,38 +35,41 @@ class Mistakes:
     `leave` ends the process, which may be stuck in an exchange, when another rank has met a mistake.
     """
 
-    def __init__(self, rank: int, ranks: int, leave: Callable[[], None]) -> None:
+    def __init__(self, rank: int, ranks: int, leave: Callable[[int], None]) -> None:
         self._rank, self._ranks, self._leave = rank, ranks, leave
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         timeout = timedelta(seconds=30)
         self._store = dist.TCPStore(  # type: ignore[attr-defined]
             host, port, is_master=False, wait_for_workers=False, timeout=timeout
         )
-        self._heard, self._closed = threading.Event(), threading.Event()
+        self._heard: int | None = None  # the status that the other rank ends with
+        self._closed = threading.Event()
         self._once = threading.Lock()
         threading.Thread(target=self._listen, daemon=True, name="mistakes").start()
 
-    def tell(self) -> bool:
-        """A mistake was met here; returns whether this rank is the first, which is to say it."""
+    def tell(self, status: int) -> bool:
+        """A mistake was met here, which ends this rank with `status`; returns whether it is the first, to say it."""
+        mine = f"{self._rank} {status}"
         try:
-            if self._store.compare_set(_KEY, "", str(self._rank)).decode() != str(self._rank):
-                self._hear()
+            first = self._store.compare_set(_KEY, "", mine).decode()
+            if first != mine:
+                self._hear(first)
                 return False
             self._closed.set()
             deadline = time.monotonic() + _FAREWELL_S
             while self._store.add(_HEARD, 0) < self._ranks - 1 and time.monotonic() < deadline:
                 time.sleep(0.1)
         except RuntimeError:  # the store has gone with the rank that it lived in
-            return not self._heard.is_set()
+            return self._heard is None
         return True
 
-    def told(self) -> bool:
-        """Whether another rank has met a mistake."""
-        if not self._heard.is_set():
+    def told(self) -> int | None:
+        """The status of another rank that has met a mistake; None where none has."""
+        if self._heard is None:
             with contextlib.suppress(RuntimeError):  # the store has gone with the rank that it lived in
                 if self._store.check([_KEY]):
-                    self._hear()
-        return self._heard.is_set()
+                    self._hear(self._store.get(_KEY).decode())
+        return self._heard
 
     def close(self) -> None:
         """Listen no longer."""
@@ -70,14 +77,14 @@ class Mistakes:
 
     def _listen(self) -> None:
         while not self._closed.wait(_POLL_S):
-            if self.told():
+            if (status := self.told()) is not None:
                 if not self._closed.wait(_LEAVE_S):
-                    self._leave()
+                    self._leave(status)
                 return
 
-    def _hear(self) -> None:
+    def _hear(self, told: str) -> None:
         """Once: this rank knows."""
         with self._once:
-            if not self._heard.is_set():
+            if self._heard is None:
                 self._store.add(_HEARD, 1)
-                self._heard.set()
+                self._heard = int(told.split()[1])

@@ -16,7 +16,8 @@ P = ParamSpec("P")
 def rank_program(main: Callable[P, int]) -> Callable[P, int]:
     """`main` as a rank of a run: it ends with its launcher, and its launcher knows how.
 
-    A `UserError` is one line on stderr, status 2, and no restart; being told to stop is status 75.
+    A `UserError` is one line on stderr, status 2, and no restart; a store that was away for too long is status 69, being
+    told to stop 75.
     """
 
     @functools.wraps(main)
@@ -44,9 +45,9 @@ def _status(main: Callable[[], int]) -> int:
         return main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        return MISTAKE
-    except ToldElsewhere:
-        return MISTAKE
+        return error.status
+    except ToldElsewhere as elsewhere:
+        return elsewhere.status
     except Preempted as stopped:
         if stopped.says:
             print(stopped, file=sys.stderr, flush=True)
