@@ -28,3 +28,5 @@ class Failure:
     """In place of the next batch: why there is none. A loader process can hand over only text without a traceback."""
 
     reason: str
+    unreachable: bool = False
+    "Whether a store is away; else it is a mistake."

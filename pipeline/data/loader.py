@@ -19,7 +19,7 @@ from pipeline.data.batch import Batch, Failure
 from pipeline.data.shared import PREFETCHED_STEPS
 from pipeline.data.stream import ClipStream, empty_clips
 from pipeline.ranks import signals
-from sharding.errors import UserError
+from sharding.errors import UnreachableError, UserError
 
 _workers: set[BaseProcess] = set()
 """The loader processes of this process, whichever stream they belong to."""
@@ -78,7 +78,7 @@ def _check_workers() -> None:
 
 def _sound(part: Batch | Failure) -> Batch:
     if isinstance(part, Failure):
-        raise UserError(part.reason)
+        raise (UnreachableError if part.unreachable else UserError)(part.reason)
     return part
 
 

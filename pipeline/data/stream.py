@@ -21,7 +21,7 @@ from pipeline.data.shards import Shards, StoredShards
 from pipeline.data.shared import shared_bytes
 from pipeline.order import plan
 from sharding.building.memory import keep_freed_blocks
-from sharding.errors import UserError
+from sharding.errors import UnreachableError, UserError
 from sharding.format.manifest import Manifest
 
 _OPENERS = 8
@@ -92,7 +92,7 @@ class ClipStream(IterableDataset[Batch | Failure]):
         try:
             yield from self._parts(self.rank + self.ranks * worker, self.ranks * workers, threads)
         except UserError as error:
-            yield Failure(str(error))
+            yield Failure(str(error), isinstance(error, UnreachableError))
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 

@@ -16,8 +16,8 @@ P = ParamSpec("P")
 def rank_program(main: Callable[P, int]) -> Callable[P, int]:
     """`main` as a rank of a run: it ends with its launcher, and its launcher knows how.
 
-    A `UserError` is one line on stderr, status 2, and no restart; a store that was away for too long is status 69, being
-    told to stop 75.
+    A `UserError` is one line on stderr, status 2, and no restart; a store that was away for too long is status 69,
+    being told to stop 75.
     """
 
     @functools.wraps(main)
