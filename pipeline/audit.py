@@ -3,21 +3,21 @@
 python -m pipeline.audit runs/50-f8x2
 """
 
-import argparse
 from collections.abc import Sequence
 
 from pipeline.run.audit_record import MOST
 from pipeline.run.proof import Proof, prove
+from sharding.arguments import Arguments, place
 from sharding.errors import one_line_errors
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m pipeline.audit",
         description="Prove from a run's audit logs that every sample was used once, in the planned order.",
     )
-    parser.add_argument("run", help="run folder or URL")
+    parser.add_argument("run", type=place, help="run folder or URL")
     return parser
 
 

@@ -7,13 +7,13 @@
 Nothing is written.
 """
 
-import argparse
 from collections.abc import Sequence
 
 from pipeline import config as configuration
 from pipeline.measuring.loader import measure_loader
 from pipeline.measuring.step import measure_step
 from pipeline.ranks.distributed import joined
+from sharding.arguments import Arguments
 from sharding.errors import UserError, one_line_errors
 
 
@@ -36,11 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.bench", description="Measure this machine and the store."
-    )
+    parser = Arguments(prog="python -m pipeline.bench", description="Measure this machine and the store.")
     commands = parser.add_subparsers(dest="what", required=True)
     loader = commands.add_parser("loader", help="clips/s from the store to batches, and the bottleneck")
     step = commands.add_parser("step", help="clips/s and peak memory of training on random clips")

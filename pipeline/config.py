@@ -7,16 +7,29 @@ several `recipes`; the key `recipe` chooses one, which lies beneath all that the
 unknown key, a value of the wrong type or a broken file is a `UserError` that names it.
 """
 
-import argparse
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from pipeline.settings import keys, page, tree
+from sharding.arguments import Arguments, place
 from sharding.errors import UserError as UserError  # launch, which imports no other room, takes it from here
 from sharding.errors import one_line_errors
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(place)]
+"""A path or URL."""
 
 
 class Section(BaseModel):
@@ -24,8 +37,22 @@ class Section(BaseModel):
 
     # The sentence under a key is its description: in the table of keys and in the JSON schema.
     model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = get_args(cls.model_fields[str(info.field_name)].annotation) or (
+            cls.model_fields[str(info.field_name)].annotation,
+        )
+        if isinstance(value, bool) and bool not in kinds:
+            raise PydanticCustomError("no_number", "true is no number")
+        return value
 
 
 class Model(Section):
@@ -48,11 +75,11 @@ class Model(Section):
 class Data(Section):
     """Where the clips come from and how they are cut."""
 
-    root: str
+    root: Place
     "Folder or bucket URL that holds the splits' folders."
-    train: str = "train"
+    train: str = Field("train", min_length=1)
     "Name of the split that is trained on."
-    validation: str = "validation"
+    validation: str = Field("validation", min_length=1)
     "Name of the split that is evaluated between epochs."
     size: int = Field(224, ge=32)
     "Height and width of a clip, in pixels."
@@ -70,7 +97,7 @@ class Data(Section):
     "A sample moves less than this many places within its lane: more is better mixed, and takes more memory."
     lanes: int | None = Field(None, ge=1)
     "Sequential readers' lanes; by default ranks x workers at the start. Set a multiple to change size later."
-    cache: str | None = None
+    cache: Place | None = None
     "Local folder in which shards are kept for the next epoch, shared by all ranks of a node; null: always streamed."
     cache_gb: float = Field(100.0, gt=0)
     "What the cache may hold, in units of 10^9 bytes; what was used longest ago makes room."
@@ -154,18 +181,24 @@ class Optim(Section):
     "Keep a moving average of the weights, in which the old average has this share; it is what is evaluated."
 
     @model_validator(mode="after")
-    def _multistep_has_milestones(self) -> "Optim":
+    def _fits_together(self) -> "Optim":
         if self.schedule == "multistep" and not self.milestones:
             raise ValueError("schedule multistep needs milestones, such as [20, 40]")
+        if list(self.milestones) != sorted({epoch for epoch in self.milestones if epoch > 0}):
+            raise ValueError(
+                f"milestones {list(self.milestones)} must be epochs from 1 on, each later than the last"
+            )
+        if self.nesterov and not self.momentum:
+            raise ValueError("momentum 0 has no form of Nesterov's; set optim.nesterov=false too")
         return self
 
 
 class Init(Section):
     """Weights to start from; neither: random."""
 
-    from_: str | None = Field(None, alias="from")
+    from_: Place | None = Field(None, alias="from")
     "Checkpoint of this program, of a model with as many or fewer frames; a run folder stands for its newest one."
-    reference: str | None = None
+    reference: Place | None = None
     "File in a reference form: a released model, a training checkpoint, or an ImageNet bL-ResNet."
     norm_batches: int = Field(0, ge=0)
     "Global batches over which batch-norm statistics are computed anew before the first step; 0: they are kept."
@@ -182,9 +215,9 @@ class Init(Section):
 class Run(Section):
     """The run folder, and when it is written to."""
 
-    folder: str
+    folder: Place
     "Folder or bucket URL for the configuration, metrics and checkpoints."
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     "Decides the order of samples, what is random in clips, and the first weights."
     device: Literal["auto", "cpu"] = "auto"
     "auto: a GPU for each rank of a host that has them, and an error where torch cannot use them; cpu: none."
@@ -249,8 +282,8 @@ def override(settings: dict[str, Any], overrides: Sequence[str], source: str) ->
     try:
         return Config.model_validate(tree.with_recipe(settings, source))
     except ValidationError as error:
-        problems = "; ".join(_problem(e["loc"], e["msg"], e["type"]) for e in error.errors())
-        raise UserError(f"{source}: {problems}") from None
+        typed = [text.partition("=")[0] for text in overrides]
+        raise UserError("; ".join(dict.fromkeys(_told(e, typed, source) for e in error.errors()))) from None
 
 
 def dump(config: Config) -> str:
@@ -258,16 +291,29 @@ def dump(config: Config) -> str:
     return str(yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False))
 
 
-def _problem(where: tuple[int | str, ...], message: str, kind: str) -> str:
-    key = ".".join(str(part) for part in where) or "configuration"
-    if kind == "extra_forbidden":
-        return f"unknown key {key}; {keys.advice(key, Config)}"
-    return f"{key}: {message[0].lower()}{message[1:]}"
+def _told(error: ErrorDetails, typed: list[str], source: str) -> str:
+    """One error in words, and where it was made: on the command line, which gave the keys `typed`, or in `source`."""
+    key = ".".join(str(part) for part in error["loc"])
+    below = [path for path in typed if path.startswith(f"{key}.")]
+    if error["type"] == "extra_forbidden" and below:  # of a section that is none
+        key = below[0]
+    where = "command line" if any(f"{key}.".startswith(f"{path}.") for path in typed) else source
+    if error["type"] == "value_error":  # of this file's own checks, which name the keys
+        words = str(error["ctx"]["error"])
+        named = [path for path in typed if path.rpartition(".")[2] in words.replace(".", " ").split()]
+        where = "command line" if named else source
+        section = key if key and not words.startswith(f"{key}.") else ""
+        return f"{where}: {section}{': ' if section else ''}{words}"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key}; {keys.advice(key, Config)}"
+    if error["type"] == "missing":
+        return f"{where}: {keys.missing(key, Config)}"
+    return f"{where}: {keys.problem(key, error['input'], Config)}"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m pipeline.config",
         description="Print every key of a configuration, with its default, the values it takes and what it does.",
     )

@@ -25,25 +25,32 @@ from pipeline.evaluation.trained import Trained, load
 from pipeline.ranks.distributed import joined
 from pipeline.ranks.preemption import Preemption
 from pipeline.ranks.program import rank_program
+from sharding.arguments import Arguments, at_least_1, place
 from sharding.errors import UserError
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.evaluate", description="Score a checkpoint on a split."
+    parser = Arguments(prog="python -m pipeline.evaluate", description="Score a checkpoint on a split.")
+    parser.add_argument(
+        "--checkpoint",
+        type=place,
+        required=True,
+        help="checkpoint file, latest.json, best.json or run folder",
     )
     parser.add_argument(
-        "--checkpoint", required=True, help="checkpoint file, latest.json, best.json or run folder"
+        "--data",
+        type=place,
+        required=True,
+        help="folder or URL of the split, such as s3://bucket/sthv2/validation",
     )
     parser.add_argument(
-        "--data", required=True, help="folder or URL of the split, such as s3://bucket/sthv2/validation"
+        "--batch", type=at_least_1, default=16, help="views at a time on each process (default: 16)"
     )
-    parser.add_argument("--batch", type=int, default=16, help="views at a time on each process (default: 16)")
     parser.add_argument(
-        "--out", help="folder or URL for scores, tables, predictions and the leaderboard's file"
+        "--out", type=place, help="folder or URL for scores, tables, predictions and the leaderboard's file"
     )
     parser.add_argument(
         "--order",

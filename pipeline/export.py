@@ -8,7 +8,6 @@
 of the classes.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -19,6 +18,7 @@ from pipeline.evaluation import trained
 from pipeline.exporting import portable
 from pipeline.exporting.portable import FORMATS, Source
 from sharding import storage
+from sharding.arguments import Arguments, place
 from sharding.errors import UserError, one_line_errors
 from sharding.pages import units
 
@@ -75,13 +75,16 @@ def compare(source: Source, exported: portable.Classify, kind: str) -> float:
     return largest
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m pipeline.export", description="Write a checkpoint in a form that other systems read."
     )
     parser.add_argument(
-        "--checkpoint", required=True, help="checkpoint file, latest.json, best.json or run folder"
+        "--checkpoint",
+        type=place,
+        required=True,
+        help="checkpoint file, latest.json, best.json or run folder",
     )
     parser.add_argument(
         "--format",
@@ -90,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         help="torch: a torch.export archive; onnx: a graph; safetensors: weights alone; "
         "reference: the published implementation's checkpoint",
     )
-    parser.add_argument("--out", required=True, help="file or URL to write")
+    parser.add_argument("--out", type=place, required=True, help="file or URL to write")
     return parser
 
 

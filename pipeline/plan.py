@@ -3,11 +3,11 @@
 python -m pipeline.plan --samples 10000000 --ranks 1536 --workers 12
 """
 
-import argparse
 from collections.abc import Sequence
 
 from pipeline.measuring.scale import Scale, table
 from pipeline.order.plan import Order
+from sharding.arguments import Arguments
 from sharding.errors import UserError, one_line_errors
 
 _NUMBERS = [
@@ -23,9 +23,9 @@ _NUMBERS = [
 ]
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m pipeline.plan", description="What the plan of an epoch costs, without any data."
     )
     for option, default, text in _NUMBERS:

@@ -7,7 +7,6 @@ A video goes the way of the data set: decoded, resized and encoded as for a shar
 evaluation, with the views of the configuration.
 """
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -26,6 +25,7 @@ from pipeline.evaluation.scores import top_classes
 from pipeline.evaluation.trained import Trained
 from pipeline.ranks.distributed import local_device
 from pipeline.training.inference import Inference
+from sharding.arguments import Arguments, place
 from sharding.building import sample as encoding
 from sharding.building.settings import Settings
 from sharding.errors import UserError, one_line_errors
@@ -88,16 +88,18 @@ def run(model: Trained, videos: Sequence[str], most: int, show: Show) -> int:
     return failed
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.predict", description="Name the classes of videos."
-    )
+    parser = Arguments(prog="python -m pipeline.predict", description="Name the classes of videos.")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--checkpoint", help="checkpoint file, latest.json, best.json or run folder")
+    source.add_argument(
+        "--checkpoint", type=place, help="checkpoint file, latest.json, best.json or run folder"
+    )
     source.add_argument("--model", help="a published model, such as blvnet-tam-50-f8x2-v2")
-    parser.add_argument("--reference-weights", help="the published file of --model")
-    parser.add_argument("--classes", help="label file of the data set, for --model: v1's CSV or v2's JSON")
+    parser.add_argument("--reference-weights", type=place, help="the published file of --model")
+    parser.add_argument(
+        "--classes", type=place, help="label file of the data set, for --model: v1's CSV or v2's JSON"
+    )
     parser.add_argument("--top", type=int, default=5, help="classes a video (default: 5)")
     parser.add_argument("--json", action="store_true", help="a line of JSON a video")
     parser.add_argument(

@@ -3,12 +3,12 @@
 python -m pipeline.report s3://bucket/runs/50-f8x2 s3://bucket/runs/50-f16x2
 """
 
-import argparse
 from collections.abc import Sequence
 
 from pipeline.reporting import answers, curve, curves, record, scores
 from pipeline.reporting.record import Record
 from sharding import storage
+from sharding.arguments import Arguments, place
 from sharding.errors import one_line_errors
 from sharding.pages import units
 from sharding.pages.document import document
@@ -45,13 +45,13 @@ def render(runs: Sequence[Record]) -> str:
     return document(", ".join(run.name for run in runs), body, STYLE)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.report", description="One or more runs as one HTML page."
+    parser = Arguments(prog="python -m pipeline.report", description="One or more runs as one HTML page.")
+    parser.add_argument("runs", type=place, nargs="+", metavar="RUN", help="run folder or URL")
+    parser.add_argument(
+        "--out", type=place, help="file or URL to write (default: report.html in the first RUN)"
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder or URL")
-    parser.add_argument("--out", help="file or URL to write (default: report.html in the first RUN)")
     return parser
 
 

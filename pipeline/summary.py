@@ -3,12 +3,12 @@
 python -m pipeline.summary RUN
 """
 
-import argparse
 from collections.abc import Sequence
 from statistics import median
 
 from pipeline.reporting import record
 from pipeline.reporting.record import Record
+from sharding.arguments import Arguments, place
 from sharding.errors import UserError, one_line_errors
 
 
@@ -37,10 +37,10 @@ def _top1(run: Record) -> str:
     return f"{scores[-1]['top1']:.1f} %" if scores else "not evaluated yet"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.summary", description="A run in a short table.")
-    parser.add_argument("run", help="run folder or URL")
+    parser = Arguments(prog="python -m pipeline.summary", description="A run in a short table.")
+    parser.add_argument("run", type=place, help="run folder or URL")
     return parser
 
 

@@ -12,7 +12,6 @@ from pipeline.ranks import signals
 if __name__ == "__main__":
     signals.note()  # from here on, whatever is still to be imported
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -35,6 +34,7 @@ from pipeline.training.meter import Meter
 from pipeline.training.progress import Progress, begin
 from pipeline.training.utilisation import share_of_a_clip
 from sharding import storage
+from sharding.arguments import Arguments
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
 
@@ -122,11 +122,9 @@ def _introduce(
         announce.say([f"nothing to do: all {at.done} steps are done; a higher optim.epochs trains on"])
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.train", description="Train bLVNet-TAM on shards."
-    )
+    parser = Arguments(prog="python -m pipeline.train", description="Train bLVNet-TAM on shards.")
     parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="changes to the configuration")
     parser.add_argument(

@@ -5,12 +5,13 @@ import os
 from pathlib import Path
 
 from sharding import __version__
+from sharding.arguments import Arguments, place
 from sharding.sources.annotations import DATASETS
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Arguments:
     """The options; `command` is the name of what is to be done."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="blvnet-shard",
         description="Videos to WebDataset shards. URLs are local paths, s3://, gs:// or azure://.",
     )
@@ -20,19 +21,19 @@ def parser() -> argparse.ArgumentParser:
     _add_estimate(commands.add_parser("estimate", help="predict size, time and bandwidth before a build"))
 
     finalize = commands.add_parser("finalize", help="write the manifests of shards that several tasks built")
-    finalize.add_argument("url", metavar="URL", help="the --out of the build")
+    finalize.add_argument("url", metavar="URL", type=place, help="the --out of the build")
     _add_split(finalize, "finish")
     _add_max_failures(finalize)
 
     verify = commands.add_parser("verify", help="check shards against their manifest and checksums")
-    verify.add_argument("url", metavar="URL", help="the --out of the build")
+    verify.add_argument("url", metavar="URL", type=place, help="the --out of the build")
     _add_split(verify, "check")
     _add_workers(verify)
 
     _add_inspect(commands.add_parser("inspect", help="look at shards: an HTML page of numbers and pictures"))
 
     demo = commands.add_parser("demo", help="render a small labelled video set to try things with")
-    demo.add_argument("folder", metavar="DIR", help="where to write it")
+    demo.add_argument("folder", metavar="DIR", type=place, help="where to write it")
     demo.add_argument("--seed", type=int, default=0, help="which of all such sets (default: 0)")
     return parser
 
@@ -43,7 +44,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         "stopped; any number of workers and tasks gives the same bytes."
     )
     _add_what(build, "build").add_argument(
-        "--out", required=True, metavar="URL", help="where the shards go, one folder a split"
+        "--out", required=True, metavar="URL", type=_where, help="where the shards go, one folder a split"
     )
     _add_settings(build)
 
@@ -112,10 +113,12 @@ def _add_inspect(inspect: argparse.ArgumentParser) -> None:
         "Write one HTML page about a shard set: counts, settings, histograms, failures, and pictures of random "
         "samples with their labels. Of the shards only those samples are read."
     )
-    inspect.add_argument("url", metavar="URL", help="the --out of the build, or one split's folder in it")
+    inspect.add_argument(
+        "url", metavar="URL", type=place, help="the --out of the build, or one split's folder in it"
+    )
     _add_split(inspect, "look at")
     inspect.add_argument(
-        "--out", default="inspect.html", metavar="PAGE", help="the page (default: inspect.html)"
+        "--out", default="inspect.html", metavar="PAGE", type=place, help="the page (default: inspect.html)"
     )
     inspect.add_argument(
         "--samples", type=_positive, default=12, metavar="N", help="samples shown of each split (default: 12)"
@@ -134,14 +137,14 @@ def _add_what(command: argparse.ArgumentParser, verb: str) -> argparse._Argument
     source.add_argument("--dataset", choices=DATASETS, required=True, help="the kind of annotations")
     source.add_argument(
         "--annotations",
-        type=Path,
+        type=_path,
         required=True,
         metavar="PATH",
         help="folder of the annotation files (sthv1, sthv2), or a file path,label[,split,id,start,end] (csv)",
     )
     source.add_argument(
         "--videos",
-        type=Path,
+        type=_path,
         required=True,
         metavar="DIR",
         help="folder of the videos, or of folders of JPEGs",
@@ -149,7 +152,7 @@ def _add_what(command: argparse.ArgumentParser, verb: str) -> argparse._Argument
     _add_split(source, verb)
     source.add_argument(
         "--classes",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="csv only: class names, one a line (default: from the csv)",
     )
@@ -229,3 +232,13 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
+
+
+def _path(text: str) -> Path:
+    return Path(place(text))
+
+
+def _where(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder or URL")
+    return place(text)

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import wrap
@@ -52,6 +53,29 @@ def groups(model: type[BaseModel]) -> Iterator[Group]:
         yield Group(name, inner.get("description", ""), keys)
 
 
+def problem(path: str, value: Any, model: type[BaseModel]) -> str:
+    """What to say of a `value` that the key at `path` does not take."""
+    for group in groups(model):
+        if group.name == path:
+            return f"{path}: must be a section with keys of its own, not {_shown(value)}"
+        for key in group.keys:
+            if path == key.path or path.startswith(f"{key.path}."):
+                return f"{key.path}: must be {_article(key.values)}, not {_shown(value)}"
+    return f"{path}: cannot be {_shown(value)}"
+
+
+def missing(path: str, model: type[BaseModel]) -> str:
+    """What to say where the key or section at `path` is not given."""
+    for group in groups(model):
+        if group.name == path:
+            needed = ", ".join(key.path for key in group.keys if key.default == REQUIRED)
+            return f"{path}: missing; give {needed}"
+        for key in group.keys:
+            if key.path == path:
+                return f"{path}: missing; give the {key.sentence[0].lower()}{key.sentence[1:].rstrip('.')}"
+    return f"{path}: missing"
+
+
 def as_text(model: type[BaseModel], width: int = 100) -> list[str]:
     """The table in lines for a terminal."""
     lines = []
@@ -72,7 +96,7 @@ def advice(path: str, model: type[BaseModel]) -> str:
     # The right word in a wrong section, and a word that a key's sentence uses (learning_rate), are good guesses too.
     near = (
         _close(word, inside, 0.7)
-        or [key.path for keys in sections.values() for key in keys if key.path.endswith(f".{word}")]
+        or [key.path for keys in sections.values() for key in keys if key.path.endswith(f".{word.lower()}")]
         or [key.path for key in inside if word.replace("_", " ") in key.sentence.lower()]
         or difflib.get_close_matches(path, sections, 1, 0.75)
     )
@@ -84,7 +108,20 @@ def advice(path: str, model: type[BaseModel]) -> str:
 
 def _close(word: str, keys: list[Key], cutoff: float) -> list[str]:
     by_word = {key.path.rpartition(".")[2]: key.path for key in keys}
-    return [by_word[found] for found in difflib.get_close_matches(word, by_word, 1, cutoff)]
+    return [by_word[found] for found in difflib.get_close_matches(word.lower(), by_word, 1, cutoff)]
+
+
+def _article(values: str) -> str:
+    """`values` as a sentence goes on after "must be"."""
+    if values.startswith(("whole", "number", "text", "list")):
+        return f"a {values}"
+    *first, last = re.split(", | or ", values)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) and value.strip() else json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _default(field: Schema, required: bool) -> str:
@@ -113,7 +150,7 @@ def _values(field: Schema) -> str:
         "null": "null",
     }
     limits = [
-        f"{sign} {field[name]:g}"
+        f"{sign} {field[name]:.15g}"
         for name, sign in (
             ("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"),
             ("multipleOf", "multiple of"),

@@ -37,7 +37,7 @@ def command(root: Path, *overrides: str) -> list[str]:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["optim.rate=1"], "configs/demo.yaml: unknown key optim.rate"),
+        (["optim.rate=1"], "command line: unknown key optim.rate; did you mean optim.lr?"),
         (["data.root=/nowhere"], "/nowhere/train/manifest.json: no such manifest"),
         (["optim.global_batch=10"], "optim.global_batch: 10 is more than the 9 samples"),
         (["run.seed=5"], "run.seed changed since this run began (from 0 to 5)"),
