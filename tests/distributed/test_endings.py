@@ -4,11 +4,7 @@ import os
 import pty
 import random
 import signal
-import subprocess
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +12,10 @@ import pytest
 from pipeline.ranks.signals import INTERRUPTED, STATUS
 from pipeline.run import checkpoint
 from tests import shards
-from tests.distributed.test_agent import cmdline, with_agent
+from tests.distributed.test_agent import with_agent
 from tests.distributed.test_training import losses, training
-from tests.processes import ROOT, alive, environment, tagged, wait_for, wait_until
+from tests.jobs import Job, started
+from tests.processes import wait_for, wait_until
 from tests.stores import free_ports
 
 
@@ -32,54 +29,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def command(root: str, folder: Path, *overrides: str) -> list[str]:
     return with_agent(training(2, root, folder, "optim.epochs=500", *overrides))
-
-
-class Job:
-    """A launcher in a session of its own, as a terminal starts it, and all that it has started."""
-
-    def __init__(self, words: list[str], log: Path, terminal: int | None = None) -> None:
-        self.tag, self.log = uuid.uuid4().hex, log
-        with log.open("wb") as output:
-            out = output if terminal is None else terminal
-            self.process = subprocess.Popen(
-                words,
-                cwd=ROOT,
-                env=environment({"BLVNET_TEST_TAG": self.tag}),
-                stdin=terminal,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                preexec_fn=None if terminal is None else _take_terminal,
-            )
-
-    @property
-    def ranks(self) -> list[int]:
-        return [pid for pid in self.left() if b"pipeline.train" in cmdline(pid) and pid != self.process.pid]
-
-    def left(self) -> list[int]:
-        """All of the job's processes that still run."""
-        return [pid for pid in tagged(self.tag) if alive(pid)]
-
-    def says(self) -> str:
-        return self.log.read_text()
-
-
-def _take_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-@contextmanager
-def started(words: list[str], log: Path, terminal: int | None = None) -> Iterator[Job]:
-    job = Job(words, log, terminal)
-    try:
-        yield job
-    finally:
-        for pid in job.left():
-            os.kill(pid, signal.SIGKILL)
-        job.process.wait()
 
 
 def assert_stopped(job: Job, folder: Path) -> None:
