@@ -61,6 +61,23 @@ def warnings(config: Config, at: Position, ranks: list[Rank]) -> list[str]:
             f"{here} ranks x {config.data.workers} loader processes on {cores} cores of this host: they get in each "
             "other's way; lower data.workers, or give the job more cores"
         )
+    return found + oddities(config, at.steps_in_epoch * config.optim.epochs)
+
+
+def oddities(config: Config, steps: int) -> list[str]:
+    """Settings that are allowed and most likely not meant, in a run of so many `steps`."""
+    optim, data, found = config.optim, config.data, []
+    if late := [epoch for epoch in optim.milestones if epoch >= optim.epochs]:
+        found.append(f"optim.milestones: {late} are not reached in {optim.epochs} epochs")
+    if optim.warmup_epochs >= optim.epochs:
+        found.append(f"optim.warmup_epochs: the rate still grows when the {optim.epochs} epochs end")
+    if optim.ema_decay is not None and (span := round(1 / (1 - optim.ema_decay))) > steps:
+        found.append(
+            f"optim.ema_decay: {optim.ema_decay} averages over some {span} steps, and the run has {steps}: what is "
+            "evaluated is mostly the first weights"
+        )
+    if data.train == data.validation:
+        found.append(f"data.validation: {data.validation} is what the run trains on; its scores say little")
     return found
 
 

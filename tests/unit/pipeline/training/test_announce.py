@@ -1,0 +1,84 @@
+"""What a run says of itself: what it is, what changed, what is odd, what to do next."""
+
+import os
+
+import pytest
+
+from pipeline import config
+from pipeline.order.position import Position
+from pipeline.run.provenance import Rank
+from pipeline.training import announce
+from sharding.format.manifest import Manifest
+
+RANKS = [Rank("n1", "NVIDIA H100"), Rank("n1", "NVIDIA H100"), Rank("n2", "NVIDIA H100"), Rank("n2", "CPU")]
+AT = Position("0" * 64, seed=3, lanes=16, window=256, global_batch=64, steps_in_epoch=10, done=25)
+
+
+def settings(**changes: object) -> config.Config:
+    words = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
+    return config.override({"data": {"root": "s3://b/set"}, "run": {"folder": "s3://b/run"}}, words, "test")
+
+
+def split(name: str, samples: int) -> Manifest:
+    return Manifest(f"s3://b/set/{name}", "csv", name, ["a", "b"], {}, [], [], samples, 0, 0, "0" * 64)
+
+
+def test_the_block_at_the_start_says_on_what_of_what_from_where_to_where() -> None:
+    lines = announce.introduction(settings(), AT, split("train", 700), split("validation", 80), RANKS)
+    text = "\n".join(lines)
+    assert "depth 50, clips of 16 frames at 224x224" in text
+    assert "4 (3 x NVIDIA H100, 1 x CPU), bf16, on 2 hosts: n1, n2" in text
+    assert "s3://b/set/train: 700 videos, 2 classes; 80 videos to validate" in text
+    assert "seed 3, 16 lanes, window 256, 4 loader processes a rank" in text
+    assert "10 of 64 clips in each of 50 epochs, from step 26 to 500" in text
+    assert "s3://b/run" in lines[-1]
+    done = AT.after(500)
+    assert "all 500 are done" in "\n".join(
+        announce.introduction(settings(), done, split("train", 700), split("validation", 80), RANKS)
+    )
+
+
+def test_a_resume_names_every_change() -> None:
+    before = settings(optim__lr=0.05).model_dump(mode="json", by_alias=True)
+    now = settings(optim__schedule="constant", data__flip="none")
+    first, second = announce.resumption(now, AT, before)
+    assert first == "resuming s3://b/run after 25 steps"
+    changed = "data.flip label -> none; optim.lr 0.05 -> 0.01; optim.schedule cosine -> constant"
+    assert second == f"  changed since then: {changed}"
+    assert announce.resumption(settings(optim__lr=0.05), AT, before) == [first]
+
+
+def test_more_loader_processes_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert announce.warnings(settings(), AT, RANKS) == []
+    (told,) = announce.warnings(settings(data__workers=8), AT.after(0), RANKS[:2])
+    assert told.startswith("2 ranks x 8 loader processes on 8 cores of this host")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"optim__schedule": "multistep", "optim__milestones": "[20,60]"},
+            "optim.milestones: [60] are not reached",
+        ),
+        ({"optim__warmup_epochs": 50}, "optim.warmup_epochs: the rate still grows when the 50 epochs end"),
+        ({"optim__ema_decay": 0.9999}, "0.9999 averages over some 10000 steps, and the run has 500"),
+        ({"data__validation": "train"}, "train is what the run trains on"),
+    ],
+)
+def test_what_is_odd_is_warned_of(changes: dict[str, object], says: str) -> None:
+    assert announce.oddities(settings(), 500) == []
+    (told,) = announce.oddities(settings(**changes), 500)
+    assert says in told
+
+
+def test_the_end_says_what_is_best_and_what_to_do_next() -> None:
+    first, *commands = announce.farewell(settings(), {"top1": 59.123, "step": 400})
+    assert first == "done: best validation top-1 59.12 % after step 400: s3://b/run/checkpoints/best.json"
+    assert (
+        "pipeline.evaluate --checkpoint s3://b/run/checkpoints/best.json --data s3://b/set/validation"
+        in commands[0]
+    )
+    assert "pipeline.report s3://b/run" in commands[1]
