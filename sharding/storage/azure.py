@@ -38,7 +38,8 @@ def passes(error: Exception) -> bool:
     if isinstance(error, ClientAuthenticationError):  # no identity was found
         return False
     broken = (ServiceRequestError, ServiceResponseError, HttpResponseError, ConnectionError, TimeoutError)
-    return isinstance(error, broken) and not answers.is_distrust(error)
+    within = getattr(error, "inner_exception", None)  # which Azure's errors do not chain
+    return isinstance(error, broken) and not (answers.is_distrust(error) or answers.is_distrust(within))
 
 
 def explain(error: Exception) -> str:

@@ -68,9 +68,16 @@ class RangedReader:
             body.close()
 
     def _some(self, amount: int) -> bytes:
-        """At least one byte, of this body or, where it is at its end, of the next one."""
-        if self._body is not None and (data := self._read(self._body, amount)):
-            return data
+        """At least one byte, of this body or, where it is at its end or broke, of the next one."""
+        if self._body is not None:
+            try:
+                data = self._read(self._body, amount)
+            except Exception as error:  # idle connections are closed every day: that costs no pause
+                if not self._passes(error):
+                    raise
+                data = b""
+            if data:
+                return data
         try:
             self._body = self._fetch(self._position, self._end, self._version).body
         except FileNotFoundError as error:

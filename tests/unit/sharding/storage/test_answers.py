@@ -2,15 +2,22 @@
 
 import contextlib
 import os
+import socket
 import ssl
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import boto3.session
 import google.auth
 import google.auth.exceptions
 import pytest
 from azure.storage.blob import BlobServiceClient
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from google.auth.credentials import AnonymousCredentials
 
 from sharding import storage
@@ -37,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def s3_proxy(s3: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> object:
+def s3_proxy(s3: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     with fault_proxy(int(os.environ["AWS_ENDPOINT_URL_S3"].rpartition(":")[2])) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         monkeypatch.setattr(patience, "PART_BYTES", PART)
@@ -180,19 +187,56 @@ def test_secrets_are_cut_out_of_text(text: str, plain: str) -> None:
     assert answers.without_secrets(text) == plain
 
 
-def test_a_connection_that_is_not_trusted_is_no_matter_of_time() -> None:
-    wrapped = OSError("wrapped")
-    wrapped.__cause__ = ConnectionError()
-    assert not answers.is_distrust(wrapped)
-    wrapped.__cause__.__context__ = ssl.SSLCertVerificationError()
-    assert answers.is_distrust(wrapped)
+@pytest.fixture
+def impostor(tmp_path: Path) -> Iterator[str]:
+    """A server with a certificate that nobody vouches for: its address."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    today = datetime.now(timezone.utc)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(today).not_valid_after(today + timedelta(days=1))
+    pem = serialization.Encoding.PEM
+    plain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem) + plain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # closed
+                return
+            with connection, contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True):
+                pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"127.0.0.1:{listener.getsockname()[1]}"
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+@pytest.mark.parametrize("store", ENDPOINTS)
+def test_a_server_that_is_not_trusted_is_told_at_once(
+    impostor: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    azure_text = (
+        f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey=aw==;BlobEndpoint=https://{impostor}/a;"
+    )
+    monkeypatch.setenv(ENDPOINTS[store], azure_text if store == "azure" else f"https://{impostor}")
+    with fresh_clients():
+        assert "CERTIFICATE_VERIFY_FAILED" in told(lambda: storage.exists(f"{store}://bucket/a"))
+    assert clock.now == 0
 
 
 # Public buckets
 
 
 @contextlib.contextmanager
-def nobody(monkeypatch: pytest.MonkeyPatch) -> object:
+def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with fresh_clients():
