@@ -30,6 +30,9 @@ from sharding.storage.ranged import Opened, RangedReader
 from sharding.storage.store import Location, Replaced
 
 ERRORS: tuple[type[Exception], ...] = (AzureError, OSError)
+_NO_CREDENTIALS = (
+    "there are no credentials; set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or install azure-identity"
+)
 
 
 def passes(error: Exception) -> bool:
@@ -45,11 +48,10 @@ def passes(error: Exception) -> bool:
 def explain(error: Exception) -> str:
     if isinstance(error, HttpResponseError) and error.status_code:
         status, code = error.status_code, _code(error)
-        unseen = (
-            403 if code in ("ResourceNotFound", "PublicAccessNotPermitted") and _is_unsigned() else status
-        )
-        how = "there are no credentials; set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or install azure-identity"
-        return answers.line(status, code, "", answers.advice(unseen, code, how if _is_unsigned() else None))
+        advice = answers.advice(status, code, _NO_CREDENTIALS if _is_unsigned() else None)
+        if _is_unsigned() and code in ("ResourceNotFound", "PublicAccessNotPermitted"):  # 404 and 409
+            advice = _NO_CREDENTIALS
+        return answers.line(status, code, "", advice)
     return f"{type(error).__name__}: {error}"
 
 
@@ -84,13 +86,17 @@ def open_read(at: Location, offset: int, end: int | None) -> RangedReader:
 
 
 def put(at: Location, data: bytes) -> None:
-    if len(data) <= patience.PART_BYTES:
+    if len(data) <= patience.PUT_BYTES:
         _insist(lambda: _blob(at).upload_blob(data, overwrite=True))
         return
     parts = AzureWriter(at)
-    for start in range(0, len(data), patience.PART_BYTES):
-        parts.write(data[start : start + patience.PART_BYTES])
-    parts.commit()
+    try:
+        for start in range(0, len(data), patience.PART_BYTES):
+            parts.write(data[start : start + patience.PART_BYTES])
+        parts.commit()
+    except BaseException:
+        parts.abandon()
+        raise
 
 
 def writer(at: Location) -> "AzureWriter":
@@ -187,7 +193,7 @@ def _client_of(process: int) -> BlobServiceClient:
         "connection_timeout": patience.CONNECT_TIMEOUT_S,
         "read_timeout": patience.READ_TIMEOUT_S,
         "retry_total": 0,
-        "max_single_put_size": patience.PART_BYTES,
+        "max_single_put_size": patience.PUT_BYTES,
         "max_single_get_size": patience.READ_CHUNK_BYTES,
         "max_chunk_get_size": patience.READ_CHUNK_BYTES,
     }

@@ -25,6 +25,7 @@ BACKOFF_MAX_S = 10.0
 SAID_AFTER_S = 10.0  # a wait that is longer is told on stderr, lest it be taken for a hang
 
 PART_BYTES = 16 << 20  # one part of an upload: what a writer holds in memory and sends again when it breaks
+PUT_BYTES = 64 << 20  # the most that is written by one request where the cloud has a limit for it (Azure)
 READ_CHUNK_BYTES = 8 << 20  # one request of a download where the cloud's client cannot stream (GCS, Azure)
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 import gc
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,6 +17,29 @@ ENDPOINTS = {
     "azure": "AZURE_STORAGE_CONNECTION_STRING",
 }
 PART = 5 << 20
+
+
+class Clock:
+    """Stands in for the module `time`: sleeping is what makes it go on, and takes no time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.woken: Callable[[], object] = lambda: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+        self.woken()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(patience, "time", made)
+    return made
 
 
 @pytest.fixture(params=list(ENDPOINTS))

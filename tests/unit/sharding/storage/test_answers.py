@@ -27,20 +27,13 @@ from sharding.storage import azure as azure_store
 from sharding.storage import gcs as gcs_store
 from tests.faults import Decide, Fault, FaultProxy, Request, fault_proxy
 from tests.stores import PUBLIC_BUCKET, fresh_clients
-from tests.unit.sharding.storage.conftest import ENDPOINTS, PART
-from tests.unit.sharding.storage.test_patience import OPERATIONS, Clock
+from tests.unit.sharding.storage.conftest import ENDPOINTS, PART, Clock
+from tests.unit.sharding.storage.test_patience import OPERATIONS
 
 pytestmark = [
     pytest.mark.store,
     pytest.mark.filterwarnings(r"ignore:Exception ignored in. <(socket.socket|function _SelectorTransport)"),
 ]
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(patience, "time", made)
-    return made
 
 
 @pytest.fixture

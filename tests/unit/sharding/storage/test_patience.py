@@ -12,7 +12,7 @@ from sharding import storage
 from sharding.errors import UnreachableError, UserError
 from sharding.storage import patience
 from tests.faults import Fault, FaultProxy, Request
-from tests.unit.sharding.storage.conftest import PART
+from tests.unit.sharding.storage.conftest import PART, Clock
 
 pytestmark = [
     pytest.mark.store,
@@ -28,29 +28,6 @@ FAULTS = {
     "503": Fault(status=503),
     "429": Fault(status=429),
 }
-
-
-class Clock:
-    """Stands in for the module `time`: sleeping is what makes it go on, and takes no time."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.woken: Callable[[], object] = lambda: None
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds > 0
-        self.now += seconds
-        self.woken()
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(patience, "time", made)
-    return made
 
 
 class Outage:

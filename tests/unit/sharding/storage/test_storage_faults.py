@@ -3,6 +3,7 @@ import os
 import random
 import re
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -11,7 +12,7 @@ from sharding.errors import UnreachableError, UserError
 from sharding.storage import patience
 from tests.faults import Decide, Fault, FaultProxy, Request
 from tests.stores import fresh_clients
-from tests.unit.sharding.storage.conftest import PART
+from tests.unit.sharding.storage.conftest import PART, Clock
 
 pytestmark = [
     pytest.mark.store,
@@ -165,8 +166,8 @@ def test_a_store_that_hangs_for_good_is_told_in_bounded_time(
         assert storage.list_names(root) == ["a"]
 
 
-def test_when_the_budget_is_spent_the_error_names_url_and_cause(
-    faulty: tuple[str, FaultProxy], monkeypatch: pytest.MonkeyPatch
+def test_when_the_time_is_up_the_error_names_url_and_cause(
+    faulty: tuple[str, FaultProxy], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, proxy = faulty
     storage.write_bytes(f"{root}/old", b"before")
@@ -183,6 +184,33 @@ def test_when_the_budget_is_spent_the_error_names_url_and_cause(
                 proxy.decide = lambda request: None
                 assert storage.list_names(root) == ["old"]
                 assert storage.read_bytes(f"{root}/old") == b"before"
+
+
+@pytest.mark.parametrize("write", [_publish, storage.write_bytes])
+def test_an_upload_that_is_refused_in_its_middle_never_appears(
+    faulty: tuple[str, FaultProxy], write: Callable[[str, bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, proxy = faulty
+    monkeypatch.setattr(patience, "PUT_BYTES", PART)
+    data = os.urandom(2 * PART + 5)
+    write(f"{root}/whole", data)
+    assert storage.read_bytes(f"{root}/whole") == data
+    sent = [request for request in proxy.requests if request.method in ("PUT", "POST")]
+    storage.remove(f"{root}/whole")
+    for count in range(len(sent)):
+        passed: list[Request] = []
+
+        def decide(request: Request, count: int = count, passed: list[Request] = passed) -> Fault | None:
+            if request.method not in ("PUT", "POST"):
+                return None
+            passed.append(request)
+            return Fault(status=403) if len(passed) == count + 1 else None
+
+        proxy.decide = decide
+        with pytest.raises(UserError, match="HTTP 403"):
+            write(f"{root}/a", data)
+        gc.collect()  # a forgotten stream would be closed, and thereby published, by the collector
+        assert storage.list_names(root) == []
 
 
 def test_an_abandoned_upload_never_appears_even_if_abandoning_fails(
