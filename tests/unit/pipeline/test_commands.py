@@ -173,3 +173,27 @@ def test_the_summary_shows_the_run(root: Path, capsys: pytest.CaptureFixture[str
     top1 = next(line["top1"] for line in scores if line["kind"] == "validation")
     assert f"{top1:.1f} %" in table["validation top-1"]
     assert summary.main([str(root / "nowhere")]) == 2
+
+
+def test_changed_shards_are_told_by_what_differs(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards.make(tmp_path / "shards", [4, 7], classes=["a", "b", "c", "d"])
+    shards.make(tmp_path / "shards", [5], split="validation", classes=["a", "b", "c", "d"])
+    shutil.copytree(root / "run", tmp_path / "run")
+    capsys.readouterr()
+    assert train.main(command(root, f"data.root={tmp_path}/shards", f"run.folder={tmp_path}/run")) == 2
+    told = capsys.readouterr().err
+    assert "the shards under data.root changed since this run began: " in told
+    assert "shards 1 -> 2; videos 9 -> 11; samples_per_shard 9 -> 7; classes: 3 -> 4" in told
+    assert told.count("\n") == 1 and "sha" not in told.lower()
+
+
+def test_a_finished_run_has_nothing_to_do_and_says_what_it_has(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(command(root)) == 0
+    told = capsys.readouterr().out
+    assert "nothing to do: all 2 steps are done; a higher optim.epochs trains on" in told
+    assert "done: best validation top-1 " in told and f"{root}/run/checkpoints/best.json" in told
+    assert not (root / "run" / "owner.json").exists()

@@ -177,3 +177,23 @@ def test_what_a_killed_write_left_does_not_hold_the_folder(tmp_path: Path, clock
     (tmp_path / "owner.json").write_text(content)
     claim(str(tmp_path))
     assert read(tmp_path).pid == os.getpid()
+
+
+@pytest.mark.store
+def test_a_bucket_has_one_owner_too(s3: str, clock: Time) -> None:
+    first = claim(f"{s3}/run")
+    content = owner.storage.read_bytes(f"{s3}/run/owner.json")
+    beats = iter(range(5, 100))
+
+    def beat() -> None:
+        moved = {**json.loads(content), "beat": next(beats)}
+        owner.storage.write_bytes(f"{s3}/run/owner.json", json.dumps(moved).encode())
+
+    clock.during = beat
+    with pytest.raises(UserError, match="stop it first"):
+        claim(f"{s3}/run")
+    clock.during = lambda: None
+    clock.now += LEASE_S + 1
+    claim(f"{s3}/run")
+    with pytest.raises(LostFolderError):
+        first.check()
