@@ -28,8 +28,8 @@ from tests.jobs import started
 from tests.processes import run, wait_for
 
 KINDS = ("SIGKILL", "SIGINT", "SIGHUP", "SIGTERM")
-EPOCHS = 60
-LATEST_S = 20.0
+EPOCHS = 40
+LATEST_S = 30.0
 """A round's moment lies between the start of the process and this."""
 
 
