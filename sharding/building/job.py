@@ -38,15 +38,6 @@ def build_shard(job: Job, report: pool.Report) -> Sidecar:
     Raises `UserError` where there is no room for it, or no permission.
     """
     memory.keep_freed_blocks()
-    try:
-        return _build_shard(job, report)
-    except OSError as error:
-        raise UserError(
-            f"{job.place.tar_url}: cannot be built: {error.strerror} (long videos need room in {tempfile.gettempdir()})"
-        ) from error
-
-
-def _build_shard(job: Job, report: pool.Report) -> Sidecar:
     failures = []
     with storage.publish(job.place.tar_url) as stream:
         writer = shard.Writer(stream)
@@ -56,12 +47,16 @@ def _build_shard(job: Job, report: pool.Report) -> Sidecar:
                 if video.key in job.skipped:
                     raise Unusable(job.skipped[video.key])
                 meta, jpegs = sample.encode(video, job.folder, job.settings)
+                report(None)
+                with jpegs:
+                    writer.add(video.key, meta, jpegs, jpegs.bytes)
             except Unusable as reason:
                 failures.append(Failure(video.key, str(reason)))
-                continue
-            report(None)
-            with jpegs:
-                writer.add(video.key, meta, jpegs, jpegs.bytes)
+            except OSError as error:
+                raise UserError(
+                    f"{job.place.tar_url}, video {video.key}: cannot be built: {error.strerror} "
+                    f"(long videos need room in {tempfile.gettempdir()})"
+                ) from error
         report(None)
         writer.finish()
     sidecar = writer.sidecar(job.place.tar_name, failures, job.recipe)

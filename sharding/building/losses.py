@@ -5,16 +5,17 @@ from collections import Counter
 from sharding.building.pool import Lost, Task
 from sharding.errors import UserError
 
-# What a decoder that runs wild ends with. Other signals (SIGKILL of a full memory) come from outside.
+# What a decoder that runs wild ends with, or what the system does with one that takes all memory.
 _CRASHES = {"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"}
+_KILLED = "SIGKILL"
 _TRIES = 3
 
 
 class Losses:
     """Remembers the losses of a build.
 
-    A video over the time limit is broken at once; a crash counts against the video that was decoded when it
-    happens a second time; a shard whose worker is lost a third time for another cause ends the build.
+    A video over the time limit is broken at once; a crash or SIGKILL counts against the video that was decoded
+    when it happens a second time; a shard whose worker is lost a third time elsewhere ends the build.
     """
 
     def __init__(self, video_limit_s: float) -> None:
@@ -29,12 +30,16 @@ class Losses:
             reason = f"not decoded within {self._limit_s:g} s"
             return {lost.step: reason}, f"{where}: {reason}; the shard begins again without it"
         cause = f"ended by {lost.signal}" if lost.signal else f"ended with exit status {lost.exitcode}"
-        if lost.signal in _CRASHES and lost.step is not None:
+        if lost.step is not None and (lost.signal in _CRASHES or lost.signal == _KILLED):
             self._crashes[shard, lost.step] += 1
             if self._crashes[shard, lost.step] > 1:
                 reason = f"the decoder crashed ({lost.signal})"
+                if lost.signal == _KILLED:
+                    self._others[shard] = 0
+                    reason = f"its worker was killed twice ({_KILLED}): it takes too much memory, most likely"
                 return {lost.step: reason}, f"{where}: {reason}; the shard begins again without it"
-            return {}, f"{where}: its worker was {cause}; the shard begins again"
+            if lost.signal in _CRASHES:
+                return {}, f"{where}: its worker was {cause}; the shard begins again"
         self._others[shard] += 1
         if self._others[shard] >= _TRIES:
             raise UserError(

@@ -1,13 +1,18 @@
 """One video to one sample: its frames as a Motion-JPEG blob, and what is to be known of them."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
+
+from av.error import FFmpegError
 
 from sharding.building.settings import MIN_FRAMES, Settings
 from sharding.building.spool import Spool
 from sharding.format import mjpeg
 from sharding.format.header import size_fault
-from sharding.sources import decode
+from sharding.format.shard import member_fault
+from sharding.sources import blame, decode
 from sharding.sources.decode import Unusable
 from sharding.sources.resize import Resizer
 from sharding.sources.videos import Video
@@ -16,8 +21,22 @@ from sharding.sources.videos import Video
 def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, Any], Spool]:
     """The sample's JSON, and its JPEGs (to be closed by the caller). Raises `Unusable` with the reason.
 
-    `folder` holds the videos; its own links must be resolved.
+    `folder` holds the videos; its own links must be resolved. Whatever goes wrong is the video's fault, and so
+    `Unusable`, unless it is the machine's: no memory, no descriptors, no room. That is an `OSError`.
     """
+    try:
+        return _encode(video, folder, settings)
+    except Unusable:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, FFmpegError):
+            raise  # `decode.reasons` has judged those of reading: this is the room for temporary files
+        if blame.is_machines(error):
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
+        raise Unusable(blame.reason(error, str(folder))) from error
+
+
+def _encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, Any], Spool]:
     path = _inside(folder, video.path, settings.follow_links)
     jpegs = Spool()
     try:
@@ -29,6 +48,8 @@ def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, An
             if not jpegs.offsets and (fault := size_fault(*resize.size)):
                 raise Unusable(fault)
             jpegs.append(mjpeg.encode_planes(planes, settings.quality))
+            if fault := member_fault(jpegs.bytes):
+                raise Unusable(fault)
         frames = len(jpegs.offsets)
         if frames < MIN_FRAMES:
             raise Unusable(f"{frames} frames, fewer than {MIN_FRAMES}")

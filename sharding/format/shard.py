@@ -23,6 +23,7 @@ from sharding.format.keys import key_fault
 FORMAT = 1
 _BLOCK = tarfile.BLOCKSIZE
 _PIECE = 16 << 20
+_MOST_BYTES = (8 << 30) - 1
 
 
 def _sound_key(key: str) -> str:
@@ -139,6 +140,11 @@ class Meta:
             if start >= end or (start > 0) != (i > 0):
                 return f"frame {i}: from byte {start} to {end} of its {len(blob)} bytes"
         return None
+
+
+def member_fault(size: int) -> str | None:
+    """Why no member of a tar may have so many bytes, or None: its header has eleven octal digits for them."""
+    return f"more than {_MOST_BYTES} bytes of frames" if size > _MOST_BYTES else None
 
 
 def tar_name(index: int) -> str:

@@ -15,13 +15,16 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from sharding.sources import truncation
+from sharding.format import header
+from sharding.sources import blame, truncation
 
 # The rate at which Something-Something v1 was cut into pictures.
 PICTURE_FOLDER_FPS = 12.0
 
 # Timestamps are rounded (to milliseconds in WebM): a frame this early still counts for its tick.
 _CLOCK_TOLERANCE_S = 0.002
+
+_LIMITS = {"max_pixels": str(header.MAX_PIXELS)}
 
 
 class Unusable(Exception):  # noqa: N818 - a fact about a video, to be recorded; not an error of the program
@@ -51,7 +54,8 @@ def read(path: Path, start: float | None = None, end: float | None = None) -> So
         if path.is_dir():
             return Source("mjpeg", PICTURE_FOLDER_FPS, _guarded(_between(_pictures(path), start, end)))
         _check_file(path)
-        container = av.open(str(path), metadata_errors="replace")
+        # The option is for the decoders that FFmpeg tries a stream with before it says what is in it.
+        container = av.open(str(path), metadata_errors="replace", options=_LIMITS)
     try:
         with reasons():
             source = _stream(container, start, end)
@@ -63,12 +67,16 @@ def read(path: Path, start: float | None = None, end: float | None = None) -> So
 
 @contextlib.contextmanager
 def reasons() -> Iterator[None]:
-    """What goes wrong with a video in the block, as `Unusable`."""
+    """What goes wrong with a video in the block, as `Unusable`; the machine's own faults as `OSError`."""
     try:
         yield
     except FFmpegError as error:
+        if blame.is_machines(error):
+            raise OSError(error.errno, error.strerror) from error
         raise Unusable(f"cannot be decoded: {error.strerror}") from None
     except OSError as error:
+        if blame.is_machines(error):
+            raise
         raise Unusable(f"cannot be read: {error.strerror}") from None
 
 
@@ -108,12 +116,30 @@ def _stream(container: InputContainer, start: float | None, end: float | None) -
         raise Unusable("no video stream in it")
     stream = container.streams.video[0]
     context = stream.codec_context
+    if context is None:
+        raise Unusable("its codec is not known here")
+    sized = context.width > 0 and context.height > 0
+    if sized and (fault := header.size_fault(context.width, context.height)):
+        raise Unusable(fault)
+    context.options = _LIMITS  # for frames that are larger than the header says
     context.thread_count = 1
     context.flags |= Flags.bitexact
     rate = stream.average_rate or stream.guessed_rate
     fps = round(float(rate), 6) if rate else None
     timed = _timed_from(container, stream, start) if start else _timed(container.decode(stream), stream)
-    return Source(context.name, fps, _between(timed, start, end))
+    frames = _between(timed, start, end)
+    return Source(context.name, fps, frames if sized else _of_unknown_size(frames))
+
+
+def _of_unknown_size(frames: Iterator[Timed]) -> Iterator[Timed]:
+    """The frames of a stream that FFmpeg found no size for, or one beyond the limit."""
+    try:
+        yield next(frames)
+    except (FFmpegError, StopIteration) as error:
+        if blame.is_machines(error):
+            raise
+        raise Unusable(f"no picture size in it, or more than {header.MAX_PIXELS} pixels") from None
+    yield from frames
 
 
 def _timed(frames: Iterator[VideoFrame], stream: VideoStream) -> Iterator[Timed]:
@@ -163,11 +189,19 @@ def _between(timed: Iterator[Timed], start: float | None, end: float | None) -> 
 def _pictures(folder: Path) -> Iterator[Timed]:
     """The JPEGs of a folder, at the rate of Something-Something v1."""
     decoder = VideoCodecContext.create("mjpeg", "r")
+    decoder.options = _LIMITS
     decoder.thread_count = 1
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in (".jpg", ".jpeg"))
     for number, file in enumerate(files):
         data = file.read_bytes()
-        frames = decoder.decode(Packet(data)) if data else []
+        try:
+            frames = decoder.decode(Packet(data)) if data else []
+        except FFmpegError:
+            try:
+                header.read(data)
+            except ValueError as fault:
+                raise Unusable(f"cannot be decoded: picture {file.name}: {fault}") from None
+            raise
         if len(frames) != 1 or frames[0].is_corrupt:
             raise Unusable(f"cannot be decoded: picture {file.name} is damaged")
         yield number / PICTURE_FOLDER_FPS, frames[0]

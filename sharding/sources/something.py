@@ -87,6 +87,8 @@ def load_v2(folder: Path, split: str) -> Annotations:
             label = _class(index, re.sub(r"[\[\]]", "", template), key, file, labels)
         videos.append(Video(key, f"{key}.webm", label, about=about))
     check_keys(videos, file)
+    for video in videos:
+        _check_text(video.about, f"{file}: id {video.key!r}")
     return Annotations("sthv2", split, classes, videos)
 
 
@@ -101,6 +103,7 @@ def _v2_classes(file: Path) -> list[str]:
     table = _json(file)
     if not isinstance(table, dict):
         raise UserError(f"{file}: expected an object from class name to index, found {type(table).__name__}")
+    _check_text(table, str(file))
     by_index: dict[int, str] = {}
     for name, value in table.items():
         if not str(value).isdecimal() or len(str(value)) > 9:
@@ -137,6 +140,14 @@ def _class(index: dict[str, int], name: str, key: str, file: Path, labels: Path)
         raise UserError(
             f"{file}: id {key!r} has the unknown class {name!r}; classes are in {labels.name}"
         ) from None
+
+
+def _check_text(value: object, where: str) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise UserError(f"{where}: a text has {half!r}, half of a character; mend the file") from None
 
 
 def _json(file: Path) -> Any:

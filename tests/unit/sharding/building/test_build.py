@@ -186,6 +186,15 @@ def test_unusable_videos_are_recorded_and_do_not_stop_the_build(tmp_path: Path) 
     assert any(row.startswith("1,empty file (0 bytes),shard-00000") for row in rows)
 
 
+def test_an_odd_video_costs_only_itself(videos: Path, tmp_path: Path) -> None:
+    # A time that FFmpeg's seeking has no number for.
+    listing = tmp_path / "list.csv"
+    listing.write_text("path,label,start\n1.webm,a,1e300\n2.webm,a,\n3.webm,b,\n")
+    wanted = Request("csv", listing, videos / "videos", str(tmp_path / "out"), SETTINGS)
+    (made,) = build.build(wanted).manifests
+    assert made.samples == 2 and [failure.key for failure in made.failures] == ["1_1e300"]
+
+
 def test_real_clips_go_through_a_csv(tmp_path: Path) -> None:
     listing = tmp_path / "clips.csv"
     names = sorted(real_clips())
@@ -229,7 +238,7 @@ def test_a_full_disk_is_a_clear_error_and_no_failed_video(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "build_shard", accidents.build_on_a_full_disk)
-    with pytest.raises(UserError, match="No space left on device"):
+    with pytest.raises(UserError, match=r"shard-0.*\.tar, video \d+: .*No space left on device"):
         build.build(request(videos, tmp_path))
     assert not list(tmp_path.glob("*/*.tar")) and not list(tmp_path.glob("*/*.json"))
 

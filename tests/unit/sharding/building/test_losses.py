@@ -40,3 +40,14 @@ def test_a_worker_that_is_killed_three_times_ends_the_build(exitcode: int) -> No
     assert losses.judge(lost(exitcode), "other")[0] == {}
     with pytest.raises(UserError, match=r"s, video 17: its worker was ended .* 3 times .* fewer --workers"):
         losses.judge(lost(exitcode), "s")
+
+
+def test_a_video_whose_worker_is_killed_twice_is_left_out() -> None:
+    losses = Losses(60)
+    for key in map(str, range(5)):  # more than the losses that end a build
+        assert losses.judge(lost(-signal.SIGKILL, key), "s")[0] == {}
+        skipped, message = losses.judge(lost(-signal.SIGKILL, key), "s")
+        assert skipped == {
+            key: "its worker was killed twice (SIGKILL): it takes too much memory, most likely"
+        }
+        assert "without it" in message

@@ -1,11 +1,16 @@
+import errno
+import resource
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 
 from sharding.building import sample, spool
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
+from sharding.format.shard import member_fault
+from sharding.sources import blame, decode
 from sharding.sources.decode import Unusable
 from sharding.sources.videos import Video
 from tests.unit.sharding.videos import picture, psnr, write_video
@@ -116,3 +121,98 @@ def test_damage_in_the_middle_of_a_cut_is_not_read_twice(tmp_path: Path) -> None
     else:
         jpegs.close()
         assert meta["frames"] <= 30
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("31 is not a valid Type"), "cannot be used: ValueError: 31 is not a valid Type"),
+        (OverflowError("too\nlarge"), "cannot be used: OverflowError: too large"),
+        (AttributeError("<Stream at 0x7f3a5c0de0>"), "cannot be used: AttributeError: <Stream at 0x...>"),
+        (ValueError("\ud800"), "cannot be used: ValueError: \\ud800"),
+        (MemoryError(), "cannot be used: MemoryError"),
+        (av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory"), "cannot be used: MemoryError"),
+    ],
+)
+def test_whatever_fails_with_a_video_is_its_own_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    def read(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(decode, "read", read)
+    with pytest.raises(Unusable) as caught:
+        sample.encode(Video("7", "7.webm", 0), tmp_path, Settings())
+    assert str(caught.value).startswith(reason)
+
+
+def test_a_reason_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    told = blame.reason(ValueError(f"{tmp_path}/a/7.webm is odd, " + "very " * 100), str(tmp_path))
+    assert told.startswith("cannot be used: ValueError: a/7.webm is odd") and len(told) < 210
+
+
+@pytest.mark.parametrize("start", [1e15, 1e300])
+def test_a_time_out_of_range_is_a_failure(tmp_path: Path, start: float) -> None:
+    write_video(tmp_path / "7.webm")
+    with pytest.raises(Unusable):
+        sample.encode(Video("7", "7.webm", 0, start=start), tmp_path, Settings())
+
+
+def test_an_unknown_codec_is_a_failure(tmp_path: Path) -> None:
+    data = write_video(tmp_path / "7.mkv", codec="ffv1").read_bytes()
+    assert b"V_FFV1" in data
+    (tmp_path / "7.mkv").write_bytes(data.replace(b"V_FFV1", b"V_ZZZ1"))
+    with pytest.raises(Unusable, match="codec is not known"):
+        sample.encode(Video("7", "7.mkv", 0), tmp_path, Settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"), [("7.mkv", "ffv1", "yuv420p"), ("7.mov", "png", "gray")]
+)
+def test_too_many_pixels_are_refused_before_they_are_decoded(
+    tmp_path: Path, name: str, codec: str, pixels: str
+) -> None:
+    size = 8200, 8200
+    frame = av.VideoFrame(*size, pixels)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=12)
+        stream.width, stream.height, stream.pix_fmt = *size, pixels
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(Unusable, match=r"more than (the )?67108864"):
+        sample.encode(Video("7", name, 0), tmp_path, Settings())
+
+
+def test_a_sample_that_no_tar_can_hold_is_a_failure() -> None:
+    assert member_fault((8 << 30) - 1) is None
+    assert member_fault(8 << 30) == "more than 8589934591 bytes of frames"
+
+
+def test_a_lack_of_descriptors_is_the_machines_fault(tmp_path: Path) -> None:
+    write_video(tmp_path / "7.webm")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            sample.encode(Video("7", "7.webm", 0), tmp_path, Settings())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_lack_of_memory_is_the_machines_fault_unless_a_video_asked_for_too_much() -> None:
+    assert not blame.is_machines(MemoryError())
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 30), limits[1]))
+    try:
+        assert blame.is_machines(MemoryError())
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def test_a_disk_that_fails_is_the_machines_fault_and_a_demuxer_that_says_so_is_not() -> None:
+    assert blame.is_machines(OSError(errno.EIO, "Input/output error"))
+    assert not blame.is_machines(av.error.OSError(errno.EIO, "Input/output error"))
+    assert not blame.is_machines(FileNotFoundError(errno.ENOENT, "No such file"))

@@ -161,6 +161,12 @@ def test_a_malformed_class_list_is_named(tmp_path: Path, labels: object, says: s
     assert says in message and "labels.json" in message
 
 
+def test_half_a_character_is_refused_with_its_place(tmp_path: Path) -> None:
+    row = {"id": "3", "template": CLASSES[0], "label": "a \ud800"}
+    assert "id '3': a text has '\\ud800', half of a character" in error("sthv2", write_v2(tmp_path, [row]))
+    assert "labels.json: a text has" in error("sthv2", write_v2(tmp_path, labels={"\udfff": "0"}))
+
+
 def test_a_v1_line_without_label_is_named(tmp_path: Path) -> None:
     write_v1(tmp_path)
     (tmp_path / "something-something-v1-train.csv").write_text("17\n")
