@@ -55,6 +55,7 @@ def _build(args: argparse.Namespace) -> int:
         settings=_settings(args),
         splits=args.split,
         classes=args.classes,
+        validation_share=args.validation_share,
         workers=args.workers,
         part=tasks.part(args.task_index, args.task_count, os.environ),
         repair=args.repair,
@@ -83,6 +84,7 @@ def _estimate(args: argparse.Namespace) -> int:
         settings=_settings(args),
         splits=args.split,
         classes=args.classes,
+        validation_share=args.validation_share,
     )
     print(*estimate(request, args.videos_sampled).lines(args.cores, args.clips_per_second), sep="\n")
     return 0

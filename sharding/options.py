@@ -156,6 +156,12 @@ def _add_what(command: argparse.ArgumentParser, verb: str) -> argparse._Argument
         metavar="FILE",
         help="csv only: class names, one a line (default: from the csv)",
     )
+    source.add_argument(
+        "--validation-share",
+        type=_share,
+        metavar="S",
+        help="csv without a column split only: the share of its videos that become validation, such as 0.1",
+    )
     return source
 
 
@@ -224,6 +230,13 @@ def _more_than_0(text: str) -> float:
     value = float(text)
     if not value > 0:
         raise argparse.ArgumentTypeError("must be more than 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError("must be more than 0 and less than 1")
     return value
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharding import storage
-from sharding.building import pool, present, progress
+from sharding.building import oddities, pool, present, progress
 from sharding.building.job import Job, build_shard
 from sharding.building.losses import Losses
 from sharding.building.settings import Settings
@@ -23,7 +23,7 @@ from sharding.format import manifest
 from sharding.format.manifest import Manifest
 from sharding.format.shard import Recipe, Sidecar
 from sharding.sources import annotations
-from sharding.sources.videos import Annotations, Video, fingerprint
+from sharding.sources.videos import Annotations, Video
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Request:
     """What the user asked for. `splits` None means all that the annotations have.
 
     `part` is this machine's share of the shards; `repair` checks what is there before it counts as built;
-    a video that takes longer than `video_limit_s` counts as failed.
+    a video that takes longer than `video_limit_s` counts as failed; `validation_share` (0 to 1) of a CSV's videos
+    become the split `validation`.
     """
 
     dataset: str
@@ -41,6 +42,7 @@ class Request:
     settings: Settings = field(default_factory=Settings)
     splits: list[str] | None = None
     classes: Path | None = None
+    validation_share: float | None = None
     workers: int = 1
     part: Part = field(default_factory=Part)
     repair: bool = False
@@ -100,16 +102,19 @@ def build(request: Request) -> Summary:
 
 
 def make_plans(request: Request) -> list[Plan]:
-    """The plan of every split asked for."""
-    splits = list(dict.fromkeys(request.splits or [])) or annotations.splits(
-        request.dataset, request.annotations
+    """The plan of every split asked for. What is odd in the annotations, but may be meant, is said on stderr."""
+    every = annotations.load_all(
+        request.dataset,
+        request.annotations,
+        list(dict.fromkeys(request.splits or [])),
+        request.classes,
+        request.videos,
+        request.validation_share,
     )
-    return [
-        make_plan(
-            annotations.load(request.dataset, request.annotations, split, request.classes), request.settings
-        )
-        for split in splits
-    ]
+    plans = [make_plan(listed, request.settings) for listed in every]
+    for note in oddities.notes({plan.recipe.split: plan.shards for plan in plans}):
+        print(f"note: {note}", file=sys.stderr)
+    return plans
 
 
 def make_plan(listed: Annotations, settings: Settings) -> Plan:
@@ -122,7 +127,7 @@ def make_plan(listed: Annotations, settings: Settings) -> Plan:
         split=listed.split,
         classes=listed.classes,
         settings=settings.to_dict(),
-        annotations=fingerprint(videos),
+        annotations=dataclasses.replace(listed, videos=videos).identity,
         shards=len(shards),
     )
     return Plan(recipe, shards)

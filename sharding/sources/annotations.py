@@ -3,10 +3,12 @@
 Whatever is wrong in a file raises `UserError` with the file and the key at fault; nothing is skipped silently.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from sharding.errors import UserError
-from sharding.sources import listing, something
+from sharding.sources import something
+from sharding.sources.listing import Listing
 from sharding.sources.videos import Annotations
 
 DATASETS = ("sthv1", "sthv2", "csv")
@@ -15,7 +17,7 @@ DATASETS = ("sthv1", "sthv2", "csv")
 def splits(dataset: str, source: Path) -> list[str]:
     """The splits of `source`: those that a CSV names; for Something-Something all, but test only where it is there."""
     if dataset == "csv":
-        return listing.splits(source)
+        return Listing(source).splits()
     return something.splits(source, version=1 if dataset == "sthv1" else 2)
 
 
@@ -24,10 +26,31 @@ def load(dataset: str, source: Path, split: str, classes: Path | None = None) ->
 
     `classes` (CSV only) is a file with one class name a line. Raises `UserError` naming the file and the key.
     """
+    return next(load_all(dataset, source, [split], classes))
+
+
+def load_all(
+    dataset: str,
+    source: Path,
+    wanted: list[str] | None = None,
+    classes: Path | None = None,
+    videos: Path | None = None,
+    share: float | None = None,
+) -> Iterator[Annotations]:
+    """The annotations of the splits that are wanted, or of all; a CSV is parsed once.
+
+    For a CSV, absolute paths may lead into the folder `videos`, and `share` (0 to 1) of the videos become the split
+    `validation`. Raises `UserError` naming the file and the key.
+    """
+    if share is not None and dataset != "csv":
+        raise UserError(f"--validation-share: {dataset} has a validation split of its own; leave it out")
     if dataset == "csv":
-        return listing.load(source, split, classes)
-    if dataset == "sthv1":
-        return something.load_v1(source, split)
-    if dataset == "sthv2":
-        return something.load_v2(source, split)
-    raise UserError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
+        listing = Listing(source, classes, videos, share)
+        for split in wanted or listing.splits():
+            yield listing.annotations(split)
+        return
+    if dataset not in DATASETS:
+        raise UserError(f"unknown data set {dataset!r}; known are {', '.join(DATASETS)}")
+    load_one = something.load_v1 if dataset == "sthv1" else something.load_v2
+    for split in wanted or splits(dataset, source):
+        yield load_one(source, split)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sharding.errors import UserError
-from sharding.sources.videos import Annotations, Video, check_keys, read_text
+from sharding.sources.videos import Annotations, Video, check_keys, read_lines, read_text, split_lines
 
 SPLITS = ("train", "validation", "test")
 
@@ -35,7 +35,7 @@ def load_classes(file: Path) -> list[str]:
     """The class names by index in a label file of Something-Something: v1's, a name a line, or v2's JSON."""
     if file.suffix == ".json":
         return _v2_classes(file)
-    classes = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    classes = read_lines(file)
     _index(classes, file)
     return classes
 
@@ -47,7 +47,7 @@ def load_v1(folder: Path, split: str) -> Annotations:
     index = _index(classes, labels)
     file = _find(folder, _files(V1_FILES, split))
     videos = []
-    for number, line in enumerate(read_text(file).splitlines(), 1):
+    for number, line in enumerate(split_lines(read_text(file)), 1):
         if not line.strip():
             continue
         key, separator, name = (part.strip() for part in line.partition(";"))

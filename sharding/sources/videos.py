@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 from sharding.errors import UserError
 from sharding.format.keys import key_fault
 
+_NOTHING: dict[str, Any] = {}  # shared: there may be a million videos
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Video:
     """One labelled video.
 
@@ -25,17 +28,27 @@ class Video:
     label: int | None
     start: float | None = None
     end: float | None = None
-    about: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """The videos of one split, in the order of the file, and the class names by index."""
+    """The videos of one split, in the order of the file, and the class names by index.
+
+    `share` is that of the validation videos, where the split was not made by the annotations.
+    """
 
     dataset: str
     split: str
     classes: list[str]
     videos: list[Video]
+    share: float | None = None
+
+    @property
+    def identity(self) -> str:
+        """What changes with anything that the annotations say, in the order of `videos`."""
+        same = fingerprint(self.videos)
+        return same if self.share is None else f"{same}, validation share {self.share:g}"
 
 
 def check_keys(videos: Iterable[Video], file: Path) -> None:
@@ -48,7 +61,9 @@ def check_keys(videos: Iterable[Video], file: Path) -> None:
                 f"{file}: id {video.key!r} {fault}; ids become names inside the shards, rename it"
             )
         if video.key in seen:
-            raise UserError(f"{file}: id {video.key!r} appears twice; remove one of the two")
+            raise UserError(
+                f"{file}: id {video.key!r} appears twice; each sample needs an id of its own, remove one of the two"
+            )
         seen.add(video.key)
     if not seen:
         raise UserError(f"{file}: no videos in it; give a list with at least one")
@@ -57,10 +72,10 @@ def check_keys(videos: Iterable[Video], file: Path) -> None:
 def fingerprint(videos: Iterable[Video]) -> str:
     """SHA-256 over everything that the annotations say of these videos, in order."""
     digest = hashlib.sha256()
+    encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
     for v in videos:
         row = [v.key, v.path, v.label, v.start, v.end, v.about]
-        digest.update(json.dumps(row, sort_keys=True, separators=(",", ":")).encode())
-        digest.update(b"\n")
+        digest.update(f"{encode(row)}\n".encode())
     return digest.hexdigest()
 
 
@@ -74,3 +89,13 @@ def read_text(file: Path) -> str:
         raise UserError(f"{file}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a list file: only \\n, \\r\\n and \\r end one, and no other character that Unicode has for it."""
+    return re.split(r"\r\n|\n|\r", text)
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a UTF-8 file that are not empty, without the space around them."""
+    return [line.strip() for line in split_lines(read_text(file)) if line.strip()]

@@ -4,7 +4,7 @@ import pytest
 
 from sharding.errors import UserError
 from sharding.format.keys import MAX_KEY_BYTES, key_fault
-from sharding.sources.annotations import load, splits
+from sharding.sources.annotations import load, load_all, splits
 from sharding.sources.listing import key_of
 from sharding.sources.videos import Video
 
@@ -75,7 +75,14 @@ def test_a_key_from_a_path_is_always_safe_and_tells_long_paths_apart() -> None:
         ("path,label,start\na.mp4,run,-1\n", "start '-1' is not a time"),
         ("path,label,end\na.mp4,run,inf\n", "end 'inf' is not a time"),
         ("path,label,start,end\na.mp4,run,3,3\n", "end 3 is not after start 3"),
-        ("path,label\na.mp4,x\na.avi,x\n", "id 'a' appears twice"),
+        ("path,label\na.mp4,x\na.mp4,x\n", "line 3: path 'a.mp4' is in line 2 too; remove one"),
+        ("path,label,id\na.mp4,x,7\nb.mp4,x,7\n", "id '7' appears twice; each sample needs an id of its own"),
+        ("video;label\na.mp4;x\n", "with commas; it is 'video;label'"),
+        ("", "the first line must name the columns"),
+        ("path,label\n", "no videos in it"),
+        ("path,label\na.mp4,0\nb.mp4,-1\n", "line 3: label '-1': numbers of classes begin at 0"),
+        ("path,label\na.mp4,99999999\n", "line 2: label '99999999': labels that are all whole numbers"),
+        (f"path,label\na.mp4,{'9' * 5000}\n", "if these are names, put a letter before them"),
         ("path,label,id\na.mp4,x,a/b\n", "contains a path separator"),
         ('path,label\n"a.mp4,x\n', "not valid CSV"),
         ("path,label,split\na.mp4,x,val\n", "no videos of split 'train'; it has val"),
@@ -99,3 +106,86 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"path,label\n\xe9.mp4,run\n")
     with pytest.raises(UserError, match=r"videos\.csv: not UTF-8 \(byte 11\)"):
         load("csv", file, "train")
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["кот.mp4", "дом.mp4"],
+        ["a b.mp4", "a_b.mp4"],
+        ["a/b.mp4", "a_b.mp4"],
+        ["a.mp4", "a.avi"],
+        ["a/b.mp4", "a/b.avi", "a_b.mp4", "a b.mp4", "c.mp4"],
+    ],
+)
+def test_names_that_would_be_the_same_are_told_apart(tmp_path: Path, paths: list[str]) -> None:
+    listed = load("csv", write(tmp_path, "path,label\n" + "".join(f"{path},x\n" for path in paths)), "train")
+    keys = {video.path: video.key for video in listed.videos}
+    assert len(set(keys.values())) == len(paths) and not any(map(key_fault, keys.values()))
+    assert keys.get("c.mp4", "c") == "c"  # whoever meets nobody keeps the name
+    shuffled = load(
+        "csv", write(tmp_path, "path,label\n" + "".join(f"{p},x\n" for p in paths[::-1])), "train"
+    )
+    assert {video.path: video.key for video in shuffled.videos} == keys
+
+
+def test_a_name_from_a_path_gives_way_to_an_id(tmp_path: Path) -> None:
+    listed = load("csv", write(tmp_path, "path,label,id\na.mp4,x,\nb.mp4,x,a\n"), "train")
+    assert listed.videos[1].key == "a" and listed.videos[0].key.startswith("a-")
+
+
+def test_whole_numbers_written_as_floats_are_indices(tmp_path: Path) -> None:
+    rows = "".join(f"{i}.mp4,{i}.0\n" for i in range(12))
+    loaded = load("csv", write(tmp_path, f"path,label\n{rows}x.mp4,3\ny.mp4,\n"), "train")
+    assert loaded.classes == [str(i) for i in range(12)]
+    assert [v.label for v in loaded.videos] == [*range(12), 3, None]
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0b", "\x1c"])
+def test_only_the_ends_of_lines_end_a_line(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "classes.txt").write_text(f"a{mark}b\r\nc\rd\n")
+    file = write(tmp_path, f"path,label\nx{mark}y.mp4,a{mark}b\n")
+    loaded = load("csv", file, "train", tmp_path / "classes.txt")
+    assert loaded.classes == [f"a{mark}b", "c", "d"]
+    assert [(v.path, v.label) for v in loaded.videos] == [(f"x{mark}y.mp4", 0)]
+
+
+def test_a_repeated_class_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("a\nb\na\n")
+    with pytest.raises(UserError, match=r"classes\.txt: class 'a' appears twice"):
+        load("csv", write(tmp_path, "path,label\nx.mp4,a\n"), "train", tmp_path / "classes.txt")
+
+
+def test_absolute_paths_into_the_folder_are_as_relative_ones(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "videos").symlink_to("real")
+    for folder in ("real", "videos"):
+        file = write(tmp_path, f"path,label\n{tmp_path}/{folder}/a/b.mp4,x\n")
+        (listed,) = load_all("csv", file, videos=tmp_path / "videos")
+        assert listed.videos == [Video("a_b", "a/b.mp4", 0)]
+    file = write(tmp_path, f"path,label\n{tmp_path}/elsewhere/b.mp4,x\n")
+    with pytest.raises(UserError, match="must name something inside the video folder"):
+        list(load_all("csv", file, videos=tmp_path / "videos"))
+
+
+def test_a_share_of_the_videos_is_for_validation(tmp_path: Path) -> None:
+    rows = [f"{i % 500}.mp4,{i % 3},{i},{i + 1}\n" for i in range(1000)]  # two cuts of each
+    file = write(tmp_path, "path,label,start,end\n" + "".join(rows))
+    train, validation = load_all("csv", file, share=0.2)
+    assert (train.split, validation.split) == ("train", "validation")
+    assert len(train.videos) + len(validation.videos) == 1000 and 140 < len(validation.videos) < 260
+    assert not {v.path for v in train.videos} & {v.path for v in validation.videos}
+    more = {v.path for v in list(load_all("csv", file, share=0.3))[1].videos}
+    assert {v.path for v in validation.videos} < more
+    assert "validation share 0.2" in train.identity
+    (alone,) = load_all("csv", file)
+    assert alone.split == "train" and "share" not in alone.identity
+
+
+def test_a_share_needs_a_list_without_splits_and_videos_on_both_sides(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="it has a column `split`; leave out --validation-share"):
+        list(load_all("csv", write(tmp_path, "path,label,split\na.mp4,x,train\n"), share=0.5))
+    with pytest.raises(UserError, match=r"--validation-share 0\.01: all videos of .* are train then"):
+        list(load_all("csv", write(tmp_path, "path,label\na.mp4,x\n"), share=0.01))
+    with pytest.raises(UserError, match="sthv2 has a validation split of its own"):
+        list(load_all("sthv2", tmp_path, share=0.1))

@@ -1,0 +1,36 @@
+"""What is odd in annotations, but may be meant: said before a build begins."""
+
+from collections.abc import Mapping
+from itertools import chain
+
+from sharding.sources.videos import Video
+
+
+def notes(splits: Mapping[str, list[list[Video]]]) -> list[str]:
+    """A sentence for each oddity of these splits, whose videos come shard by shard."""
+    return [*_without_label(splits), *_in_two_splits(splits)]
+
+
+def _without_label(splits: Mapping[str, list[list[Video]]]) -> list[str]:
+    told = []
+    for split, shards in splits.items():
+        total = sum(map(len, shards))
+        missing = [video.key for shard in shards for video in shard if video.label is None]
+        if 0 < len(missing) < total:
+            told.append(
+                f"{len(missing)} of {total} videos of {split} have no label, such as {min(missing)}; "
+                "such a split cannot be trained on"
+            )
+    return told
+
+
+def _in_two_splits(splits: Mapping[str, list[list[Video]]]) -> list[str]:
+    told = []
+    earlier: dict[str, set[str]] = {}
+    for split, shards in splits.items() if len(splits) > 1 else ():
+        paths = {video.path for video in chain(*shards)}
+        for other, theirs in earlier.items():
+            if both := paths & theirs:
+                told.append(f"{len(both)} videos are in {other} and in {split}, such as {min(both)}")
+        earlier[split] = paths
+    return told
