@@ -34,7 +34,7 @@ def _problem(args: argparse.Namespace) -> str | None:
             load(args.config, args.overrides)
         except UserError as error:
             return str(error)
-    elif "tasks" in args and _out(args.build) is None:
+    elif "tasks" in args and not _out(args.build):
         return "slurm shard: give the options of blvnet-shard build, with --out, after `--`"
     if "print" in args and not args.print and not shutil.which("sbatch"):
         return "sbatch is not on this machine's PATH: submit from a login node, or look at the commands with --print"
@@ -57,7 +57,8 @@ def _slurm_train(args: argparse.Namespace) -> int:
 def _slurm_shard(args: argparse.Namespace) -> int:
     out = _out(args.build)
     assert out is not None
-    return _submit(slurm.shard_commands(args.build, out, args.tasks, args.cpus, _options(args)), args)
+    finalize = [out, *_of_finalize(args.build)]
+    return _submit(slurm.shard_commands(args.build, finalize, args.tasks, args.cpus, _options(args)), args)
 
 
 def _submit(commands: str, args: argparse.Namespace) -> int:
@@ -76,6 +77,16 @@ def _out(build: list[str]) -> str | None:
     parser.add_argument("--out")
     out: str | None = parser.parse_known_args(build)[0].out
     return out
+
+
+def _of_finalize(build: list[str]) -> list[str]:
+    """Those options of blvnet-shard build that finalize needs as well: which splits, and how many failures are fine."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--split", action="append", default=[])
+    parser.add_argument("--max-failures")
+    found = parser.parse_known_args(build)[0]
+    limit = [] if found.max_failures is None else ["--max-failures", found.max_failures]
+    return [*(word for split in found.split for word in ("--split", split)), *limit]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,13 +12,13 @@ def train_commands(config: str, overrides: list[str], nodes: int, options: list[
     return _sbatch([f"--nodes={nodes}", *options, str(TRAIN), config, *overrides])
 
 
-def shard_commands(build: list[str], out: str, tasks: int, cpus: int, options: list[str]) -> str:
+def shard_commands(build: list[str], finalize: list[str], tasks: int, cpus: int, options: list[str]) -> str:
     """Shell text that submits an array of builds, and the writing of the manifests for when all have succeeded.
 
-    `build`: arguments of `blvnet-shard build`, which writes to `out`; `options`: further ones for each sbatch.
+    `build`, `finalize`: arguments of these commands of `blvnet-shard`; `options`: further ones for each sbatch.
     """
     array = [f"--array=0-{tasks - 1}", f"--cpus-per-task={cpus}", *options, str(SHARD), "build", *build]
-    last = ["--kill-on-invalid-dep=yes", *options, str(SHARD), "finalize", out]
+    last = ["--kill-on-invalid-dep=yes", *options, str(SHARD), "finalize", *finalize]
     return f"job=$({_sbatch(['--parsable', *array])})\n{_sbatch(last, ['--dependency=afterok:$job'])}"
 
 

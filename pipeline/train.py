@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from pipeline import config as configuration
 from pipeline.config import Config, Run
-from pipeline.data.splits import check_splits
+from pipeline.data import splits
 from pipeline.evaluation.validation import validate
 from pipeline.ranks.distributed import World, joined
 from pipeline.ranks.preemption import Preempted, Preemption
@@ -33,9 +33,7 @@ from pipeline.training.feed import train_batches
 from pipeline.training.meter import Meter
 from pipeline.training.progress import Progress, begin
 from pipeline.training.utilisation import share_of_a_clip
-from sharding import storage
 from sharding.arguments import Arguments
-from sharding.format import manifest
 from sharding.format.manifest import Manifest
 
 
@@ -50,9 +48,9 @@ def train(config: Config, world: World) -> None:
         Watchdog(run.timeout_s) as watchdog,
         owned(run.folder, world) as owner,
     ):
-        train_set = manifest.load(storage.join(config.data.root, config.data.train))
-        validation_set = manifest.load(storage.join(config.data.root, config.data.validation))
-        check_splits(train_set, validation_set)
+        train_set = splits.load(config.data.root, config.data.train, "data.train")
+        validation_set = splits.load(config.data.root, config.data.validation, "data.validation")
+        splits.check_splits(train_set, validation_set)
         preemption.check_at_start()
         progress = begin(config, train_set, validation_set, world)
         _introduce(config, progress, train_set, validation_set, world)

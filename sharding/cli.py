@@ -7,8 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from sharding import options
-from sharding.errors import one_line_errors
-from sharding.sources.something import SPLITS
+from sharding.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from sharding.building.settings import Settings
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> int:
     """The command line. Returns the exit status: 0 done, 1 damaged shards found, 2 a mistake or too many failures."""
     args = options.parser().parse_args(argv)
+    if "" in (getattr(args, "out", None), getattr(args, "url", None)):
+        raise UserError("an empty --out or URL; is a variable of the shell not set?")
     run = {
         "build": _build,
         "estimate": _estimate,
@@ -111,7 +112,7 @@ def _finalize(args: argparse.Namespace) -> int:
     from sharding.format import manifest
 
     max_failures = budget.parse(args.max_failures)
-    splits = args.split or _present(args.url)
+    splits = args.split or manifest.some_splits(args.url)
     manifests = [manifest.finalize(storage.join(args.url, split)) for split in splits]
     for made in manifests:
         print(made.line())
@@ -122,8 +123,9 @@ def _finalize(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from sharding import storage
     from sharding.building.verify import verify
+    from sharding.format import manifest
 
-    urls = [storage.join(args.url, split) for split in args.split or _present(args.url)]
+    urls = [storage.join(args.url, split) for split in args.split or manifest.some_splits(args.url)]
     reports = [verify(url, args.workers) for url in urls]
     for report in reports:
         print(*report.lines(), sep="\n")
@@ -142,7 +144,7 @@ def _inspect(args: argparse.Namespace) -> int:
     is_split = args.url.endswith(".json") or storage.exists(storage.join(args.url, manifest.NAME))
     urls = [args.url]
     if not is_split:
-        urls = [storage.join(args.url, split) for split in args.split or _present(args.url)]
+        urls = [storage.join(args.url, split) for split in args.split or manifest.some_splits(args.url)]
     splits = look(urls, args.samples, args.every, args.seed)
     html = page.render(args.url, splits).encode()
     storage.write_bytes(args.out, html)
@@ -160,17 +162,6 @@ def _demo(args: argparse.Namespace) -> int:
 
     demo.make(args.folder, seed=args.seed)
     return 0
-
-
-def _present(url: str) -> list[str]:
-    """The usual splits that are there."""
-    from sharding import storage
-    from sharding.errors import UserError
-
-    present = [split for split in SPLITS if storage.list_names(storage.join(url, split))]
-    if not present:
-        raise UserError(f"{url}: no train, validation or test in it; give the folder above them, or --split")
-    return present
 
 
 if __name__ == "__main__":

@@ -1,7 +1,29 @@
 """Whether splits can be trained and validated on."""
 
+from sharding import storage
 from sharding.errors import UserError
+from sharding.format import manifest
 from sharding.format.manifest import Manifest
+
+
+def load(root: str, split: str, key: str) -> Manifest:
+    """The manifest of a split of the shard set at `root`, which the setting `key` names.
+
+    Raises `UserError` where it has none, with the splits that are there.
+    """
+    url = storage.join(root, split, manifest.NAME)
+    if not storage.exists(url):
+        there = [
+            name for name in manifest.splits(root) if storage.exists(storage.join(root, name, manifest.NAME))
+        ]
+        if there and split not in there:
+            raise UserError(f"{url}: no such split; there are {', '.join(there)}: {_advice(there, key)}")
+    return manifest.load(url)
+
+
+def _advice(there: list[str], key: str) -> str:
+    wanted = [f"{key}={name}" for name in there if (name == "train") == (key == "data.train")]
+    return f"set {' or '.join(wanted)}" if wanted else "build that split too"
 
 
 def check_splits(train_set: Manifest, validation_set: Manifest) -> None:

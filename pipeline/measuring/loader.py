@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.config import Config
+from pipeline.data import splits
 from pipeline.data.cache import shards_of
 from pipeline.data.clips import train_cutter
 from pipeline.data.loader import batches
 from pipeline.data.stream import ClipStream, Cutter, Passes
 from pipeline.measuring.stopwatch import Stopwatch, TimedCutter, time_stages
 from pipeline.order import position
-from sharding import storage
-from sharding.format import manifest, turbojpeg
+from sharding.format import turbojpeg
 
 _FOR_EVER = 1 << 30  # epochs
 _CROWDED = 0.7  # of one process's rate: workers that are slower than this get in each other's way
@@ -101,7 +101,7 @@ def advice(figures: LoaderFigures) -> str:
 def measure_loader(config: Config, seconds: float) -> LoaderFigures:
     """Measure the loader of one rank with the configuration's workers for `seconds`, and one process as long."""
     workers = config.data.workers
-    split = manifest.load(storage.join(config.data.root, config.data.train))
+    split = splits.load(config.data.root, config.data.train, "data.train")
     at = position.first(config, split, ranks=1)
     passes = Passes(at.global_batch, _FOR_EVER)
     cutter = train_cutter(config, split.classes)

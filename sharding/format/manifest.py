@@ -32,6 +32,7 @@ NAME = "manifest.json"
 FAILURES_NAME = "failures.csv"
 _LEAST_BYTES = 4 * 512  # two members, each a header and a block of content
 _SIDECAR = re.compile(r"shard-\d{6}\.json")
+_OF_A_SPLIT = re.compile(r"(manifest|recipe|shard-\d{6})\.json")
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,30 @@ def load(url: str) -> Manifest:
     if fault := found.fault():
         raise UserError(f"{file}: {fault}; {remedy}")
     return Manifest(root=root, sha256=hashlib.sha256(data).hexdigest(), **vars(found))
+
+
+def splits(root: str) -> list[str]:
+    """The splits of a shard set, whatever their names: the folders in it that have a manifest, a recipe or a shard.
+
+    Train, validation and test come first.
+    """
+    folders = storage.list_folders(root)
+    listings = at_once(lambda name: storage.list_names(storage.join(root, name)), folders)
+    found = (
+        folder
+        for folder, names in zip(folders, listings, strict=True)
+        if any(map(_OF_A_SPLIT.fullmatch, names))
+    )
+    usual = ("train", "validation", "test")
+    return sorted(found, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
+
+
+def some_splits(root: str) -> list[str]:
+    """The same. Raises `UserError` where there is none."""
+    found = splits(root)
+    if not found:
+        raise UserError(f"{root}: no splits of a shard set in it; give the --out of the build, or --split")
+    return found
 
 
 def finalize(url: str) -> Manifest:

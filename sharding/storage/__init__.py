@@ -64,6 +64,13 @@ def list_names(url: Url) -> list[str]:
         return sorted(store.names(at))
 
 
+def list_folders(url: Url) -> list[str]:
+    """Sorted names of the folders directly below a folder or prefix; none where it does not exist."""
+    store, at = _locate(url)
+    with _told(store, at, "list it"):
+        return sorted(store.folders(at))
+
+
 def read_bytes(url: Url) -> bytes:
     """The whole content."""
     with open_read(url) as stream:

@@ -65,12 +65,21 @@ def size(at: Location) -> int | None:
 
 
 def names(at: Location) -> Iterator[str]:
+    return (name for name, is_folder in _listed(at) if not is_folder)
+
+
+def folders(at: Location) -> Iterator[str]:
+    return (name.rstrip("/") for name, is_folder in _listed(at) if is_folder)
+
+
+def _listed(at: Location) -> Iterator[tuple[str, bool]]:
+    """What lies directly below, and whether it is a folder."""
     prefix = f"{at.key.rstrip('/')}/" if at.key else ""
     pages = _client().get_container_client(at.bucket).walk_blobs(prefix, delimiter="/").by_page()
     while (page := _insist(lambda: next(pages, None))) is not None:
         for blob in page:
-            if not isinstance(blob, BlobPrefix) and blob.name != prefix:
-                yield blob.name[len(prefix) :]
+            if blob.name != prefix:
+                yield blob.name[len(prefix) :], isinstance(blob, BlobPrefix)
 
 
 def remove(at: Location) -> None:

@@ -90,6 +90,13 @@ def names(at: Location) -> Iterator[str]:
             yield blob.name[len(prefix) :]
 
 
+def folders(at: Location) -> Iterator[str]:
+    prefix = f"{at.key.rstrip('/')}/" if at.key else ""
+    found = _client().list_blobs(_bucket(at), prefix=prefix, delimiter="/", **_request())
+    for page in found.pages:  # what lies deeper is known once a page is there
+        yield from (name[len(prefix) :].rstrip("/") for name in page.prefixes)
+
+
 def remove(at: Location) -> None:
     try:
         _bucket(at).blob(at.key).delete(**_request())

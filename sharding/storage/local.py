@@ -40,6 +40,14 @@ def names(at: Location) -> Iterator[str]:
         return
 
 
+def folders(at: Location) -> Iterator[str]:
+    try:
+        with os.scandir(at.key) as entries:
+            yield from (entry.name for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return
+
+
 def remove(at: Location) -> None:
     Path(at.key).unlink(missing_ok=True)
 

@@ -108,13 +108,29 @@ def size(at: Location) -> int | None:
 
 
 def names(at: Location) -> Iterator[str]:
-    prefix = f"{at.key.rstrip('/')}/" if at.key else ""
-    request = {"Bucket": at.bucket, "Prefix": prefix, "Delimiter": "/"}
-    while True:
-        page = _patient().list_objects_v2(**request)
+    prefix = _below(at)
+    for page in _pages(at):
         for entry in page.get("Contents", []):
             if entry["Key"] != prefix:  # some tools store an empty object for a folder
                 yield entry["Key"][len(prefix) :]
+
+
+def folders(at: Location) -> Iterator[str]:
+    prefix = _below(at)
+    for page in _pages(at):
+        for entry in page.get("CommonPrefixes", []):
+            yield entry["Prefix"][len(prefix) :].rstrip("/")
+
+
+def _below(at: Location) -> str:
+    return f"{at.key.rstrip('/')}/" if at.key else ""
+
+
+def _pages(at: Location) -> Iterator[dict[str, Any]]:
+    request = {"Bucket": at.bucket, "Prefix": _below(at), "Delimiter": "/"}
+    while True:
+        page = _patient().list_objects_v2(**request)
+        yield page
         if "NextContinuationToken" not in page:
             return
         request["ContinuationToken"] = page["NextContinuationToken"]

@@ -59,6 +59,9 @@ class Store(Protocol):
     def names(self, at: Location) -> Iterable[str]:
         """Names of the objects directly below the folder or prefix, in any order."""
 
+    def folders(self, at: Location) -> Iterable[str]:
+        """Names of the folders, or further parts of prefixes, directly below, in any order."""
+
     def remove(self, at: Location) -> None:
         """Remove the object; a missing one is fine."""
 

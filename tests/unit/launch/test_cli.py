@@ -69,6 +69,7 @@ def test_launching_imports_no_torch(config: Path) -> None:
         (["slurm", "train", "--print", "--config", "CONFIG", "optim.epochs=none"], "optim.epochs"),
         (["slurm", "shard", "--print", "--tasks", "2"], "--out"),
         (["slurm", "shard", "--print", "--tasks", "2", "--", "--dataset", "sthv2"], "--out"),
+        (["slurm", "shard", "--print", "--tasks", "2", "--", "--out", ""], "--out"),
     ],
 )
 def test_a_mistake_ends_in_one_line(
@@ -108,6 +109,22 @@ def test_sharding_commands_are_as_expected(capsys: pytest.CaptureFixture[str]) -
     assert cli.main(["slurm", "shard", *words, "--", *build]) == 0
     out = capsys.readouterr().out.replace(str(slurm.SHARD), "shard.sbatch")
     assert out == (EXPECTED / "shard_commands.txt").read_text()
+
+
+def test_finalize_gets_the_splits_and_the_limit_of_the_build(capsys: pytest.CaptureFixture[str]) -> None:
+    build = ["--split", "val", "--max-failures=5%", "--out", "s3://b/x", "--split=dev"]
+    assert cli.main(["slurm", "shard", "--tasks", "2", "--print", "--", *build]) == 0
+    words = capsys.readouterr().out.replace("\\\n", " ").split()
+    assert words[words.index("finalize") :] == [
+        "finalize",
+        "s3://b/x",
+        "--split",
+        "val",
+        "--split",
+        "dev",
+        "--max-failures",
+        "5%",
+    ]
 
 
 def test_submitting_runs_the_printed_commands(

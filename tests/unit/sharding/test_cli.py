@@ -91,12 +91,41 @@ def test_a_mistake_is_one_line_on_stderr(
     assert says in told.err
 
 
+@pytest.mark.parametrize("names", [("train", "val"), ("dev",)])
+def test_splits_of_any_name_are_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...]
+) -> None:
+    write_set(tmp_path, train=4, validation=1, test=0)
+    rows = "".join(f"{i}.webm,x,{names[i % len(names)]}\n" for i in range(1, 5))
+    (tmp_path / "list.csv").write_text("path,label,split\n" + rows)
+    out, last = tmp_path / "out", names[-1]
+    words = ["build", "--dataset", "csv", "--annotations", str(tmp_path / "list.csv"), "--out", str(out)]
+    assert main([*words, "--videos", str(tmp_path / "videos"), "--workers", "1", "--short-side", "32"]) == 0
+    (out / "notes").mkdir()
+    (out / last / "manifest.json").unlink()
+    assert main(["finalize", str(out)]) == 0
+    assert (out / last / "manifest.json").exists()
+    assert main(["inspect", str(out), "--out", str(tmp_path / "page.html")]) == 0
+    told = capsys.readouterr().out
+    assert all(f"{out}/{name}: " in told for name in names)
+    tar = out / last / "shard-000000.tar"
+    tar.write_bytes(tar.read_bytes()[:-1])
+    assert main(["verify", str(out), "--workers", "1"]) == 1
+
+
+def test_an_empty_url_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(tmp_path, train=1, validation=1, test=0)
+    for words in (arguments(tmp_path, "--out", ""), ["verify", ""], ["finalize", ""], ["inspect", ""]):
+        assert main(words) == 2
+        assert "an empty --out or URL" in capsys.readouterr().err
+
+
 def test_finalize_and_verify_of_an_empty_folder_say_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for command in ("finalize", "verify"):
         assert main([command, str(tmp_path)]) == 2
-        assert "no train, validation or test in it" in capsys.readouterr().err
+        assert "no splits of a shard set in it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["", "build", "estimate", "finalize", "verify", "inspect", "demo"])

@@ -47,6 +47,15 @@ def test_round_trip(root: str) -> None:
     assert storage.size(url) == 0
 
 
+def test_folders_are_listed_apart_from_files(root: str) -> None:
+    assert storage.list_folders(root) == []
+    for name in ("val/a.json", "train/a.json", "train/deep/b.json", "c.json"):
+        storage.write_bytes(storage.join(root, name), b"x")
+    assert storage.list_folders(root) == ["train", "val"]
+    assert storage.list_folders(storage.join(root, "train/")) == ["deep"]
+    assert storage.list_names(root) == ["c.json"]
+
+
 def test_reading_starts_at_the_offset(root: str) -> None:
     url = storage.join(root, "a.bin")
     data = os.urandom(1_000_003)
