@@ -35,6 +35,7 @@ from scipy.ndimage import gaussian_filter
 from benchmarks import videos
 from sharding.building import build, job
 from sharding.building import memory as memory_of_workers
+from sharding.building.claim import claim
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
 from sharding.sources import annotations
@@ -125,7 +126,7 @@ def speed(folder: Path, turns: int, python: str | None) -> float:
     sides: dict[str, Callable[[], int]] = {
         "decoding alone": lambda: sum(decoded(file) for file in files),
         "decoding and resizing": lambda: sum(resized(file) for file in files),
-        "shards": lambda: sum(row.frames for row in job.build_shard(work, lambda step: None).samples),
+        "shards": lambda: sum(row.frames for row in job.build_shard(*work, lambda step: None).samples),
         "ffmpeg": lambda: ffmpeg(files, folder),
     }
     rates: dict[str, list[float]] = {name: [] for name in sides}
@@ -172,11 +173,14 @@ def processor_time() -> float:
     return sum(use.ru_utime + use.ru_stime for use in uses)
 
 
-def job_of(folder: Path, table: Path, settings: Settings | None = None) -> job.Job:
-    """All videos of a list as one shard."""
+def job_of(folder: Path, table: Path, settings: Settings | None = None) -> tuple[job.Common, job.Job]:
+    """All videos of a list as one shard, whose folder is claimed."""
     settings = settings or Settings(samples_per_shard=10_000)
     plan = build.make_plan(annotations.load("csv", table, "train"), settings)
-    return job.Job(str(folder / "out"), 0, plan.recipe, plan.shards[0], table.parent.resolve(), settings)
+    out = str(folder / "out")
+    claim(out, plan.recipe)
+    common = job.Common({out: plan.recipe}, table.parent.resolve(), settings)
+    return common, job.Job(out, 0, plan.shards[0])
 
 
 def ffmpeg(files: list[Path], folder: Path) -> int:
@@ -260,7 +264,7 @@ def memory(folder: Path, film: Path) -> None:
 
 
 def peak(place: Path, connection: "multiprocessing.connection.Connection") -> None:
-    sidecar = job.build_shard(job_of(place, place / "videos.csv"), lambda step: None)
+    sidecar = job.build_shard(*job_of(place, place / "videos.csv"), lambda step: None)
     largest = max(row.bytes for row in sidecar.samples)
     # Not ru_maxrss: a process inherits that from the one that started it.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

@@ -61,7 +61,10 @@ def _build(args: argparse.Namespace) -> int:
         part=tasks.part(args.task_index, args.task_count, os.environ),
         repair=args.repair,
         video_limit_s=args.video_limit,
+        max_failures=max_failures,
     )
+    if note := tasks.note(args.task_index, args.task_count, os.environ):
+        print(f"note: {note}", file=sys.stderr)
     summary = build(request)
     for made in summary.manifests:
         print(made.line())

@@ -65,7 +65,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--repair",
         action="store_true",
-        help="check the shards that are there and build the damaged ones again",
+        help="check the shards that are there; build the damaged ones again, and those with videos that failed",
     )
     run.add_argument(
         "--video-limit",

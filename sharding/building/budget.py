@@ -16,15 +16,19 @@ class Budget:
     limit: float
     is_share: bool
 
+    def is_exceeded(self, failures: int, videos: int) -> bool:
+        """Whether so many failures are too many for so many videos."""
+        return failures > (self.limit * videos if self.is_share else self.limit)
+
     def check(self, manifests: list[Manifest]) -> None:
         """Raise `UserError` when too many videos of these splits, taken together, could not be used."""
         failures = sum(len(made.failures) for made in manifests)
         videos = sum(made.samples for made in manifests) + failures
-        if failures > (self.limit * videos if self.is_share else self.limit):
+        if self.is_exceeded(failures, videos):
             files = [storage.join(made.root, FAILURES_NAME) for made in manifests if made.failures]
             raise UserError(
                 f"{failures} of {videos} videos could not be used (all others are built), --max-failures is "
-                f"{self.text}; the reasons: {', '.join(files)}"
+                f"{self.text}; the reasons: {', '.join(files)}; the same build with --repair tries them again"
             )
 
 

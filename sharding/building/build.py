@@ -6,6 +6,7 @@ workers and machines only decide who builds a piece, and when.
 """
 
 import dataclasses
+import functools
 import hashlib
 import sys
 import time
@@ -13,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharding import storage
-from sharding.building import oddities, pool, present, progress
-from sharding.building.job import Job, build_shard
+from sharding.building import absent, oddities, pool, present, progress
+from sharding.building.budget import Budget
+from sharding.building.claim import claim
+from sharding.building.job import Common, Job, build_shard
 from sharding.building.losses import Losses
 from sharding.building.settings import Settings
 from sharding.building.tasks import Part
@@ -32,7 +35,7 @@ class Request:
 
     `part` is this machine's share of the shards; `repair` checks what is there before it counts as built;
     a video that takes longer than `video_limit_s` counts as failed; `validation_share` (0 to 1) of a CSV's videos
-    become the split `validation`.
+    become the split `validation`; where more than `max_failures` are missing, nothing is built.
     """
 
     dataset: str
@@ -47,6 +50,7 @@ class Request:
     part: Part = field(default_factory=Part)
     repair: bool = False
     video_limit_s: float = 600.0
+    max_failures: Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,30 @@ def build(request: Request) -> Summary:
     if not request.videos.is_dir():
         raise UserError(f"{request.videos}: no such folder; --videos is the folder of the videos")
     plans = make_plans(request)
+    recipes = {storage.join(request.out, plan.recipe.split): plan.recipe for plan in plans}
+    names = {url: claim(url, recipe) for url, recipe in recipes.items()}
     every = [job for plan in plans for job in _jobs(plan, request)]
     jobs = every[request.part.index :: request.part.count]
-    missing = present.missing(jobs, request.repair, request.workers)
+    common = Common(recipes, request.videos.resolve(), request.settings)
+    missing = present.missing(jobs, common, names, request.repair, request.workers)
     summary = Summary(len(jobs))
-    _build_shards(missing, jobs, request, summary)
+    _refuse_absent(missing, every, names, request)
+    _build_shards(common, missing, jobs, request, summary)
     if request.part.count == 1:
-        urls = [storage.join(request.out, plan.recipe.split) for plan in plans]
-        summary.manifests = [manifest.finalize(url) for url in urls]
+        summary.manifests = [manifest.finalize(url) for url in recipes]
     return summary
+
+
+def _refuse_absent(
+    missing: list[Job], every: list[Job], names: dict[str, set[str]], request: Request
+) -> None:
+    """Refuse to begin where too many videos are not there, those of the other tasks' unbuilt shards included."""
+    if not missing or request.max_failures is None:
+        return
+    ours = {job.place for job in missing}
+    unbuilt = [job for job in every if job.place in ours or not job.place.is_among(names[job.url])]
+    videos = [video for job in unbuilt for video in job.videos]
+    absent.check(videos, request.videos, request.max_failures, sum(len(job.videos) for job in every))
 
 
 def make_plans(request: Request) -> list[Plan]:
@@ -139,14 +158,12 @@ def _rank(key: str, seed: int) -> bytes:
 
 def _jobs(plan: Plan, request: Request) -> list[Job]:
     url = storage.join(request.out, plan.recipe.split)
-    folder = request.videos.resolve()
-    return [
-        Job(url, index, plan.recipe, videos, folder, request.settings)
-        for index, videos in enumerate(plan.shards)
-    ]
+    return [Job(url, index, videos) for index, videos in enumerate(plan.shards)]
 
 
-def _build_shards(missing: list[Job], jobs: list[Job], request: Request, summary: Summary) -> None:
+def _build_shards(
+    common: Common, missing: list[Job], jobs: list[Job], request: Request, summary: Summary
+) -> None:
     """Run the jobs in worker processes under one progress bar over all videos."""
     videos = sum(len(job.videos) for job in jobs)
     already = videos - sum(len(job.videos) for job in missing)
@@ -175,5 +192,6 @@ def _build_shards(missing: list[Job], jobs: list[Job], request: Request, summary
             bar.write(message, file=sys.stderr)
             return dataclasses.replace(lost.task, skipped=lost.task.skipped | skipped)
 
-        pool.run(build_shard, missing, request.workers, on_step, on_result, on_lost, request.video_limit_s)
+        work = functools.partial(build_shard, common)
+        pool.run(work, missing, request.workers, on_step, on_result, on_lost, request.video_limit_s)
     summary.seconds = time.perf_counter() - started

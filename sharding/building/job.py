@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharding import storage
-from sharding.building import memory, pool, sample
+from sharding.building import claim, memory, pool, sample
 from sharding.building.settings import Settings
 from sharding.errors import UserError
 from sharding.format import shard
@@ -15,15 +15,21 @@ from sharding.sources.videos import Video
 
 
 @dataclass(frozen=True)
+class Common:
+    """What all shards of a build share, sent to a worker once: the recipe of each split's URL, and the rest."""
+
+    recipes: dict[str, Recipe]
+    folder: Path
+    settings: Settings
+
+
+@dataclass(frozen=True)
 class Job:
     """One shard to build. `skipped` are videos that are known to break the decoder, with the reason."""
 
     url: str
     index: int
-    recipe: Recipe
     videos: list[Video]
-    folder: Path
-    settings: Settings
     skipped: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -32,13 +38,14 @@ class Job:
         return Place(self.url, shard.tar_name(self.index))
 
 
-def build_shard(job: Job, report: pool.Report) -> Sidecar:
+def build_shard(common: Common, job: Job, report: pool.Report) -> Sidecar:
     """Build one shard, in a worker: the tar, and after it the sidecar. `report` hears of each video.
 
     Raises `UserError` where there is no room for it, or no permission.
     """
     memory.keep_freed_blocks()
     failures = []
+    recipe = common.recipes[job.url]
     with storage.publish(job.place.tar_url) as stream:
         writer = shard.Writer(stream)
         for video in job.videos:
@@ -46,7 +53,7 @@ def build_shard(job: Job, report: pool.Report) -> Sidecar:
             try:
                 if video.key in job.skipped:
                     raise Unusable(job.skipped[video.key])
-                meta, jpegs = sample.encode(video, job.folder, job.settings)
+                meta, jpegs = sample.encode(video, common.folder, common.settings)
                 report(None)
                 with jpegs:
                     writer.add(video.key, meta, jpegs, jpegs.bytes)
@@ -59,6 +66,7 @@ def build_shard(job: Job, report: pool.Report) -> Sidecar:
                 ) from error
         report(None)
         writer.finish()
-    sidecar = writer.sidecar(job.place.tar_name, failures, job.recipe)
+        claim.confirm(job.url, recipe)
+    sidecar = writer.sidecar(job.place.tar_name, failures, recipe)
     shard.save_sidecar(job.place.sidecar_url, sidecar)
     return sidecar

@@ -1,50 +1,67 @@
 """What an earlier build left: which shards are done, and which of those are damaged."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from sharding import storage
 from sharding.building import verify
-from sharding.building.job import Job
+from sharding.building.job import Common, Job
 from sharding.errors import UserError
+from sharding.format.shard import Failure, Recipe
 from sharding.format.soundness import WrongSizeError, check
 
 _REQUESTS = 16  # at the same time: a bucket answers each in tens of milliseconds
 
 
-def missing(jobs: list[Job], repair: bool, workers: int) -> list[Job]:
+def missing(
+    jobs: list[Job], common: Common, names: Mapping[str, set[str]], repair: bool, workers: int
+) -> list[Job]:
     """The jobs that are to be done: those whose sidecar or tar is not there, or of another size than it should be.
 
-    With `repair`, what is there is read and checked, and damaged shards are to be done too; their sidecars are
+    `names`: of each split's URL the files that are there. With `repair`, what is there is read and checked, and
+    damaged shards are to be done too, and those with a failed video that may be usable now; their sidecars are
     removed. Raises `UserError` where a sidecar cannot be read, or where the folder holds shards of another recipe.
     """
     with ThreadPoolExecutor(_REQUESTS) as threads:
-        urls = sorted({job.url for job in jobs})
-        names = {
-            url: set(found) for url, found in zip(urls, threads.map(storage.list_names, urls), strict=True)
-        }
-        found = list(threads.map(lambda job: _is_done(job, names[job.url]), jobs))
-    done = [job for job, answer in zip(jobs, found, strict=True) if answer is True]
+        found = list(threads.map(lambda job: _failures(job, common.recipes[job.url], names[job.url]), jobs))
+    done = {job.place: job for job, answer in zip(jobs, found, strict=True) if isinstance(answer, list)}
     for answer in found:
         # A repair needs one sound shard to tell a damaged sidecar from a folder of another build.
         if isinstance(answer, UserError) and not (repair and done):
             raise answer
-    todo = {job.place for job in jobs} - {job.place for job in done}
+    todo = {job.place for job in jobs} - set(done)
     if repair:
-        targets = [verify.Target(job.place, len(job.videos)) for job in done]
+        for job, answer in zip(jobs, found, strict=True):
+            if isinstance(answer, list) and _may_succeed_now(job, answer, common.folder):
+                todo.add(job.place)
+        targets = [verify.Target(place, len(job.videos)) for place, job in done.items() if place not in todo]
         todo |= {target.place for target in verify.check(targets, workers, "check")}
         for place in todo:
             storage.remove(place.sidecar_url)
     return [job for job in jobs if job.place in todo]
 
 
-def _is_done(job: Job, names: set[str]) -> bool | UserError:
-    """Whether a shard counts as built, or why it should not be there as it is."""
+def _failures(job: Job, recipe: Recipe, names: set[str]) -> list[Failure] | UserError | None:
+    """The failures of a shard that counts as built; None for one that does not, or why it should not be there."""
     if not job.place.is_among(names):
-        return False
+        return None
     try:
-        check(job.place, job.recipe)
+        return check(job.place, recipe).failures
     except WrongSizeError:
-        return False
+        return None
     except UserError as error:
         return error
-    return True
+
+
+def _may_succeed_now(job: Job, failures: list[Failure], folder: Path) -> bool:
+    """Whether any of the failed videos is there at all, and not empty."""
+    failed = {failure.key for failure in failures}
+    return any(video.key in failed and _has_bytes(folder / video.path) for video in job.videos)
+
+
+def _has_bytes(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except (OSError, ValueError):
+        return False

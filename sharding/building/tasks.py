@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from sharding.errors import UserError
 
+ARRAY = "BLVNET_SHARD_ARRAY"
+"""The variable by which `launch/shard.sbatch` says that its array is the build's: the array's job id."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -21,12 +24,13 @@ class Part:
 
 
 def part(index: int | None, count: int | None, environment: Mapping[str, str]) -> Part:
-    """The part asked for; what is None comes from SLURM's array variables, if this is an array job.
+    """The part asked for; what is None comes from SLURM's array variables, if the array is the build's own.
 
-    A count is only taken from an array that is numbered 0 to count - 1. An array of a few numbers, as it is
-    given to repeat failed tasks, must not be taken for the whole.
+    An array of somebody's over data sets, say, must not build a part of each. A count is only taken from an
+    array that is numbered 0 to count - 1. An array of a few numbers, as it is given to repeat failed tasks,
+    must not be taken for the whole.
     """
-    array = environment.get("SLURM_ARRAY_TASK_ID")
+    array = environment.get("SLURM_ARRAY_TASK_ID") if _is_ours(environment) else None
     if index is None and array is not None and count != 1:
         index = int(array)
     if count is None and index is not None:
@@ -40,3 +44,23 @@ def part(index: int | None, count: int | None, environment: Mapping[str, str]) -
     if index is None and count not in (None, 1):
         raise UserError(f"which of the {count} tasks is this? give --task-index, 0 to {(count or 1) - 1}")
     return Part(index or 0, 1 if count is None else count)
+
+
+def note(index: int | None, count: int | None, environment: Mapping[str, str]) -> str | None:
+    """What to say where a job array is not taken for the build's."""
+    if (
+        index is not None
+        or count is not None
+        or "SLURM_ARRAY_TASK_ID" not in environment
+        or _is_ours(environment)
+    ):
+        return None
+    return (
+        "this job array is not the build's, so all shards are built here; for a part in each task: blvnet-launch "
+        'slurm shard, or --task-index "$SLURM_ARRAY_TASK_ID" --task-count N'
+    )
+
+
+def _is_ours(environment: Mapping[str, str]) -> bool:
+    job = environment.get("SLURM_ARRAY_JOB_ID")
+    return job is not None and environment.get(ARRAY) == job

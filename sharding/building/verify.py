@@ -31,11 +31,14 @@ class Report:
     shards: int = 0
     samples: int = 0
     bytes: int = 0
+    failures: int = 0
     problems: dict[str, list[str]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """For the user, shard by shard."""
         total = f"{self.shards} shards, {self.samples} samples, {self.bytes / 1e6:.1f} MB"
+        if self.failures:
+            total += f", {self.failures} videos could not be used"
         if not self.problems:
             return [f"{self.url}: {total}: all as built"]
         lines = [f"{self.url}: {total}: {len(self.problems)} damaged:"]
@@ -51,7 +54,7 @@ def verify(url: str, workers: int) -> Report:
     Raises `UserError` where there is no manifest to check against.
     """
     made = manifest.load(url)
-    report = Report(made.root, len(made.shards), made.samples, made.bytes)
+    report = Report(made.root, len(made.shards), made.samples, made.bytes, len(made.failures))
     targets = [Target(made.place(i), row.samples, row) for i, row in enumerate(made.shards)]
     damaged = check(targets, workers, f"verify {made.split}")
     report.problems = {target.place.tar_name: problems for target, problems in damaged.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from sharding import storage
 from sharding.errors import UserError
+from sharding.format import recipe as recipes
 from sharding.format import schema
 from sharding.format.shard import (
     FORMAT,
@@ -187,7 +188,9 @@ def finalize(url: str) -> Manifest:
     found = sorted(name for name in names if _SIDECAR.fullmatch(name))
     if not found:
         raise UserError(f"{url}: no shards in it; build them first")
-    recipe = load_sidecar(storage.join(url, found[0])).recipe
+    # Releases before 0.2 wrote no recipe.
+    of = recipes.NAME if recipes.NAME in names else found[0]
+    recipe = recipes.load(url) if of == recipes.NAME else load_sidecar(storage.join(url, of)).recipe
     places = [Place(url, tar_name(i)) for i in range(recipe.shards)]
     _check_complete(url, places, names)
     if strange := sorted(set(found) - {place.sidecar_name for place in places}):
@@ -198,7 +201,7 @@ def finalize(url: str) -> Manifest:
     for place, sound in zip(places, examine(places, recipe), strict=True):
         if isinstance(sound, OtherRecipeError):
             other = difference(sound.sidecar.recipe, recipe)
-            raise UserError(f"{place.sidecar_url}: built from other things than {found[0]}: {other}")
+            raise UserError(f"{place.sidecar_url}: built from other things than {of}: {other}")
         if isinstance(sound, UserError):
             raise sound
         sidecars.append(sound)

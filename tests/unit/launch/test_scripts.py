@@ -95,6 +95,12 @@ def test_a_build_takes_the_cores_of_its_task(
     assert (tmp_path / "calls").read_text() == f"blvnet-shard build --workers {workers} --out my shards\n"
 
 
+def test_a_build_is_told_that_the_array_is_its_own(commands: Path, tmp_path: Path) -> None:
+    stub(commands, "blvnet-shard", f'echo "$BLVNET_SHARD_ARRAY" >{tmp_path}/array')
+    assert run(slurm.SHARD, "build", env=environment(commands, SLURM_ARRAY_JOB_ID="17")).returncode == 0
+    assert (tmp_path / "array").read_text() == "17\n"
+
+
 def test_another_command_is_run_as_it_is(commands: Path, tmp_path: Path) -> None:
     assert run(slurm.SHARD, "finalize", "shards", env=environment(commands)).returncode == 0
     assert (tmp_path / "calls").read_text() == "blvnet-shard finalize shards\n"

@@ -3,6 +3,7 @@ import gc
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import av
 import pytest
 import webdataset
 
-from sharding.building import build
+from sharding.building import budget, build, verify
 from sharding.building.build import Request, make_plan
 from sharding.building.settings import Settings
 from sharding.building.tasks import Part
@@ -156,12 +157,50 @@ def test_a_shard_without_sidecar_or_cut_short_is_built_again(
 def test_other_settings_or_annotations_are_refused_with_the_difference(videos: Path, tmp_path: Path) -> None:
     build.build(request(videos, tmp_path, splits=["test"]))
     other = Settings(short_side=32, samples_per_shard=3, quality=80)
-    with pytest.raises(UserError, match=r"shard-000000\.json: .* setting quality is 80 and was 90"):
+    with pytest.raises(UserError, match=r"recipe\.json: .* setting quality is 80 and was 90"):
         build.build(request(videos, tmp_path, splits=["test"], settings=other))
+    (tmp_path / "test" / "recipe.json").unlink()  # as earlier releases left it
+    with pytest.raises(UserError, match="setting quality is 80 and was 90"):
+        build.build(request(videos, tmp_path, splits=["test"], settings=other))
+    assert not (tmp_path / "test" / "recipe.json").exists()
+    assert build.build(request(videos, tmp_path, splits=["test"])).built == 0
+    assert (tmp_path / "test" / "recipe.json").exists()
     changed = tmp_path / "changed"
     write_set(changed, train=1, validation=1, test=3)
     with pytest.raises(UserError, match="the annotations differ"):
         build.build(request(changed, tmp_path, splits=["test"]))
+
+
+def test_every_task_compares_the_recipe_before_it_begins(videos: Path, tmp_path: Path) -> None:
+    build.build(request(videos, tmp_path, splits=["train"], part=Part(0, 3)))
+    before = tree(tmp_path)
+    other = Settings(short_side=32, samples_per_shard=3, quality=80)
+    with pytest.raises(UserError, match=r"train/recipe\.json: .* setting quality is 80 and was 90"):
+        build.build(request(videos, tmp_path, splits=["train"], part=Part(1, 3), settings=other))
+    assert tree(tmp_path) == before
+
+
+def test_a_build_whose_folder_another_one_takes_publishes_nothing_more(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two that begin in the same moment: each finds an empty folder, and the later one's recipe stays.
+    monkeypatch.setattr(build, "build_shard", accidents.build_while_another_claims)
+    with pytest.raises(UserError, match=r"recipe\.json: .* setting quality is 90 and was 80"):
+        build.build(request(videos, tmp_path, splits=["train"]))
+    assert list(tree(tmp_path)) == ["train/recipe.json"]
+
+
+def test_finalize_holds_the_shards_to_the_recipe(videos: Path, tmp_path: Path) -> None:
+    build.build(request(videos, tmp_path, splits=["test"]))
+    file = tmp_path / "test" / "recipe.json"
+    file.write_text(file.read_text().replace('"quality": 90', '"quality": 80'))
+    with pytest.raises(
+        UserError, match=r"from other things than recipe\.json: setting quality is 90 and was 80"
+    ):
+        manifest.finalize(str(tmp_path / "test"))
+    file.write_text("{")
+    with pytest.raises(UserError, match=r"recipe\.json: not a recipe .*; remove it"):
+        manifest.finalize(str(tmp_path / "test"))
 
 
 def test_unusable_videos_are_recorded_and_do_not_stop_the_build(tmp_path: Path) -> None:
@@ -184,6 +223,42 @@ def test_unusable_videos_are_recorded_and_do_not_stop_the_build(tmp_path: Path) 
     rows = (tmp_path / "out" / "train" / "failures.csv").read_text().splitlines()
     assert rows[0] == "key,reason,shard" and len(rows) == 5
     assert any(row.startswith("1,empty file (0 bytes),shard-00000") for row in rows)
+
+
+def test_a_wrong_folder_of_videos_becomes_no_shards(videos: Path, reference: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    limit = budget.parse("0.1%")
+    wanted = request(videos, tmp_path / "out", videos=tmp_path / "none", max_failures=limit, part=Part(0, 2))
+    with pytest.raises(UserError, match=r"none: 12 of 12 videos are not in it: .* nothing was built"):
+        build.build(wanted)
+    assert {Path(name).name for name in tree(tmp_path / "out")} == {"recipe.json"}
+    build.build(request(videos, tmp_path / "out", max_failures=limit))
+    assert tree(tmp_path / "out") == tree(reference)
+    # What is there already needs no videos.
+    wanted = request(videos, tmp_path / "out", videos=tmp_path / "none", max_failures=limit)
+    assert build.build(wanted).built == 0
+
+
+def test_a_repair_tries_failed_videos_again_where_they_are_there_now(
+    videos: Path, reference: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    shutil.copytree(videos / "videos", folder)
+    whole = {name: (folder / name).read_bytes() for name in ("1.webm", "2.webm", "8.webm")}
+    (folder / "1.webm").write_bytes(b"")
+    (folder / "2.webm").unlink()
+    (folder / "8.webm").write_bytes(whole["8.webm"][:300])
+    assert build.build(request(videos, out, videos=folder)).failures == 3
+    assert (
+        verify.verify(str(out / "train"), 1).lines()[0].endswith("2 videos could not be used: all as built")
+    )
+    # Only the one that has bytes may be usable now.
+    assert build.build(request(videos, out, videos=folder, repair=True)).built == 1
+    for name, data in whole.items():
+        (folder / name).write_bytes(data)
+    assert build.build(request(videos, out, videos=folder)).built == 0
+    assert build.build(request(videos, out, videos=folder, repair=True)).failures == 0
+    assert tree(out) == tree(reference)
 
 
 def test_an_odd_video_costs_only_itself(videos: Path, tmp_path: Path) -> None:
@@ -240,7 +315,7 @@ def test_a_full_disk_is_a_clear_error_and_no_failed_video(
     monkeypatch.setattr(build, "build_shard", accidents.build_on_a_full_disk)
     with pytest.raises(UserError, match=r"shard-0.*\.tar, video \d+: .*No space left on device"):
         build.build(request(videos, tmp_path))
-    assert not list(tmp_path.glob("*/*.tar")) and not list(tmp_path.glob("*/*.json"))
+    assert not list(tmp_path.glob("*/*.tar")) and not list(tmp_path.glob("*/shard-*"))
 
 
 def test_a_video_that_crashes_or_spins_costs_only_itself(

@@ -1,0 +1,38 @@
+"""A look at the names in the video folder before a build: a wrong or half-unpacked one must not become shards."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sharding.building.budget import Budget
+from sharding.errors import UserError
+from sharding.sources.videos import Video
+
+_SHOWN = 3
+
+
+def check(videos: Sequence[Video], folder: Path, budget: Budget, planned: int) -> None:
+    """`UserError` where more of these videos are missing in `folder` than may fail of all that are `planned`."""
+    names: dict[
+        str, set[str]
+    ] = {}  # of each folder in it that has videos: one listing is quicker than many looks
+    missing = []
+    for video in videos:
+        parent, name = os.path.split(os.path.normpath(video.path))
+        if parent not in names:
+            names[parent] = _names(folder / parent)
+        if name not in names[parent]:
+            missing.append(video.path)
+    if budget.is_exceeded(len(missing), planned):
+        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        raise UserError(
+            f"{folder}: {len(missing)} of {planned} videos are not in it: {shown}; --max-failures is {budget.text}; "
+            "nothing was built: is it the right folder, and unpacked to the end?"
+        )
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))  # noqa: PTH208 - names alone, of a million files
+    except OSError:
+        return set()
