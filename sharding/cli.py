@@ -11,11 +11,12 @@ from sharding.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from sharding.building.settings import Settings
+    from sharding.fingerprints.table import Fingerprint
 
 
 @one_line_errors
 def main(argv: list[str] | None = None) -> int:
-    """The command line. Returns the exit status: 0 done, 1 damaged shards found, 2 a mistake or too many failures."""
+    """The command line. Returns the exit status: 0 done, 1 damage or differences, 2 a mistake or too many failures."""
     args = options.parser().parse_args(argv)
     if "" in (getattr(args, "out", None), getattr(args, "url", None)):
         raise UserError("an empty --out or URL; is a variable of the shell not set?")
@@ -25,6 +26,8 @@ def main(argv: list[str] | None = None) -> int:
         "finalize": _finalize,
         "verify": _verify,
         "inspect": _inspect,
+        "fingerprint": _fingerprint,
+        "compare": _compare,
         "demo": _demo,
     }[args.command]
     # A batch system ends a job with SIGTERM: the same clean end as Ctrl-C.
@@ -158,6 +161,44 @@ def _inspect(args: argparse.Namespace) -> int:
         print(f"damaged samples: blvnet-shard verify {args.url} checks all of them")
         return 1
     return 0
+
+
+def _fingerprint(args: argparse.Namespace) -> int:
+    from sharding.fingerprints import table
+
+    made = _taken(args.url, args.split, args.workers)
+    size = table.save(args.out, made)
+    print(
+        f"{args.out}: {len(made.keys)} videos of {', '.join(s.name for s in made.splits)}, {size / 1e3:.1f} kB"
+    )
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from sharding.fingerprints import table
+    from sharding.fingerprints.compare import compare
+
+    sets = [
+        table.load(url) if url.endswith(".npz") else _taken(url, args.split, args.workers)
+        for url in (args.a, args.b)
+    ]
+    result = compare(*sets)
+    print(*result.lines(args.most), sep="\n")
+    return int(result.differs)
+
+
+def _taken(url: str, splits: list[str] | None, workers: int) -> "Fingerprint":
+    """The fingerprint of the set or split at `url`, under a progress bar."""
+    from sharding import storage
+    from sharding.building import progress
+    from sharding.fingerprints.take import take
+    from sharding.format import manifest
+
+    is_split = storage.exists(storage.join(url, manifest.NAME))
+    urls = [url] if is_split else [storage.join(url, split) for split in splits or _present(url)]
+    manifests = [manifest.load(each) for each in urls]
+    with progress.bar("fingerprint", sum(made.samples for made in manifests), "sample") as bar:
+        return take(manifests, workers, bar.update)
 
 
 def _demo(args: argparse.Namespace) -> int:

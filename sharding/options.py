@@ -32,6 +32,11 @@ def parser() -> Arguments:
 
     _add_inspect(commands.add_parser("inspect", help="look at shards: an HTML page of numbers and pictures"))
 
+    _add_fingerprint(
+        commands.add_parser("fingerprint", help="write what a shard set has to one small file, for compare")
+    )
+    _add_compare(commands.add_parser("compare", help="say how two shard sets differ, video by video"))
+
     demo = commands.add_parser("demo", help="render a small labelled video set to try things with")
     demo.add_argument("folder", metavar="DIR", type=place, help="where to write it")
     demo.add_argument("--seed", type=int, default=0, help="which of all such sets (default: 0)")
@@ -130,6 +135,31 @@ def _add_inspect(inspect: argparse.ArgumentParser) -> None:
         help="show every K-th frame of a sample (default: some ten, evenly)",
     )
     inspect.add_argument("--seed", type=int, default=0, help="decides which samples are shown (default: 0)")
+
+
+def _add_fingerprint(fingerprint: argparse.ArgumentParser) -> None:
+    fingerprint.description = (
+        "Read every shard once, and write the frame count, size, rate, label and look of each sample to one small "
+        "file."
+    )
+    fingerprint.add_argument("url", metavar="SET", help="the --out of the build, or one split's folder in it")
+    fingerprint.add_argument("--out", required=True, metavar="FILE", help="where it goes, say set.npz")
+    _add_split(fingerprint, "look at")
+    _add_workers(fingerprint)
+
+
+def _add_compare(compare: argparse.ArgumentParser) -> None:
+    compare.description = (
+        "Name the videos that are missing, cut, extracted differently, changed in content or labelled differently "
+        "in one of two sets. Other settings are said once. The exit status is 1 where a video differs."
+    )
+    for name in "ab":
+        compare.add_argument(name, metavar=name.upper(), help="a shard set, or its fingerprint (.npz)")
+    _add_split(compare, "look at")
+    _add_workers(compare)
+    compare.add_argument(
+        "--most", type=_positive, default=10, metavar="N", help="videos named of each kind (default: 10)"
+    )
 
 
 def _add_what(command: argparse.ArgumentParser, verb: str) -> argparse._ArgumentGroup:

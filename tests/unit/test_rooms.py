@@ -28,6 +28,7 @@ ROOM_MAY_IMPORT = {
     "sharding.storage": set[str](),
     "sharding.format": {"sharding.storage"},
     "sharding.sources": {"sharding.format"},
+    "sharding.fingerprints": {"sharding.format", "sharding.storage"},
     "sharding.pages": {"sharding.format", "sharding.storage"},
     "sharding.building": {"sharding.sources", "sharding.format", "sharding.storage", "sharding.pages"},
     "sharding.demo": {"sharding.storage"},
