@@ -195,7 +195,7 @@ def _taken(url: str, splits: list[str] | None, workers: int) -> "Fingerprint":
     from sharding.format import manifest
 
     is_split = storage.exists(storage.join(url, manifest.NAME))
-    urls = [url] if is_split else [storage.join(url, split) for split in splits or _present(url)]
+    urls = [url] if is_split else [storage.join(url, split) for split in splits or manifest.some_splits(url)]
     manifests = [manifest.load(each) for each in urls]
     with progress.bar("fingerprint", sum(made.samples for made in manifests), "sample") as bar:
         return take(manifests, workers, bar.update)
