@@ -49,7 +49,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         "stopped; any number of workers and tasks gives the same bytes."
     )
     _add_what(build, "build").add_argument(
-        "--out", required=True, metavar="URL", type=_where, help="where the shards go, one folder a split"
+        "--out", required=True, metavar="URL", type=place, help="where the shards go, one folder a split"
     )
     _add_settings(build)
 
@@ -279,9 +279,3 @@ def _positive(text: str) -> int:
 
 def _path(text: str) -> Path:
     return Path(place(text))
-
-
-def _where(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("must name a folder or URL")
-    return place(text)
