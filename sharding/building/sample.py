@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ from av.error import FFmpegError
 from sharding.building.settings import MIN_FRAMES, Settings
 from sharding.building.spool import Spool
 from sharding.format import mjpeg
-from sharding.format.header import size_fault
 from sharding.format.shard import member_fault
 from sharding.sources import blame, decode
-from sharding.sources.decode import Unusable
+from sharding.sources.decode import Source, Unusable
+from sharding.sources.fault import check_inside
 from sharding.sources.resize import Resizer
 from sharding.sources.videos import Video
 
@@ -30,24 +31,23 @@ def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, An
         raise
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, FFmpegError):
-            raise  # `decode.reasons` has judged those of reading: this is the room for temporary files
+            raise  # `reasons` has judged those of reading: this is the room for temporary files
         if blame.is_machines(error):
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
         raise Unusable(blame.reason(error, str(folder))) from error
 
 
 def _encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, Any], Spool]:
-    path = _inside(folder, video.path, settings.follow_links)
+    path = folder / video.path
+    within = None if settings.follow_links else folder
+    if within is not None:
+        check_inside(path, within)
     jpegs = Spool()
     try:
-        source = decode.read(path, video.start, video.end)
-        resize = Resizer(settings.short_side, settings.enlarge)
-        for _, frame in decode.at_most_fps(source.frames, settings.fps):
-            with decode.reasons():
-                planes = resize(frame)
-            if not jpegs.offsets and (fault := size_fault(*resize.size)):
-                raise Unusable(fault)
-            jpegs.append(mjpeg.encode_planes(planes, settings.quality))
+        source = decode.read(path, video.start, video.end, within)
+        resize = Resizer(settings.short_side, settings.enlarge, source.aspect)
+        for jpeg in _jpegs(source, resize, settings):
+            jpegs.append(jpeg)
             if fault := member_fault(jpegs.bytes):
                 raise Unusable(fault)
         frames = len(jpegs.offsets)
@@ -73,22 +73,25 @@ def _encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, A
             "width": resize.source_size[0],
             "height": resize.source_size[1],
             "codec": source.codec,
+            **source.notes,
         },
         **video.about,
     }
     return meta, jpegs
 
 
-def _inside(folder: Path, relative: str, follow_links: bool) -> Path:
-    path = folder / relative
-    if not follow_links:
-        try:
-            resolved = path.resolve()
-        except (OSError, RuntimeError):
-            raise Unusable("cannot be read: its symbolic links lead nowhere") from None
-        if not resolved.is_relative_to(folder):
-            raise Unusable("a symbolic link out of the video folder (--follow-links allows it)")
-    return path
+def _jpegs(source: Source, resize: Resizer, settings: Settings) -> Iterator[bytes]:
+    """The sample's frames: at its own size a folder's pictures as they are, if they can be; else encoded anew."""
+    originals = source.originals() if settings.short_side is None else None
+    if originals is not None:
+        resize.size = resize.source_size = originals.size
+        for _, jpeg in decode.at_most_fps(originals.jpegs, settings.fps):
+            yield jpeg
+        return
+    for _, frame in decode.at_most_fps(source.frames, settings.fps):
+        with decode.reasons():
+            planes = resize(frame)
+        yield mjpeg.encode_planes(planes, settings.quality)
 
 
 def _spread(jpegs: Spool, count: int) -> Spool:

@@ -29,6 +29,8 @@ class Settings:
     "Decides the order of the videos over the shards."
     follow_links: bool = False
     "Whether a symbolic link may lead out of the video folder."
+    pixels: int = 2
+    "The version of the code that makes pixels of videos; no option. Sets of two versions are not mixed."
 
     def __post_init__(self) -> None:
         least = {"short_side": 16, "quality": 1, "max_frames": MIN_FRAMES, "samples_per_shard": 1, "seed": 0}

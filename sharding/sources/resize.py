@@ -1,6 +1,11 @@
-"""A decoder's frame to planes for the JPEG encoder: size, full-range BT.601, 4:2:0, upright. No detour through RGB."""
+"""A decoder's frame to planes for the JPEG encoder: size, full-range BT.601, 4:2:0, upright, pixels square.
+
+No detour through RGB. swscale takes one for another matrix than BT.601, and rounds down on it: here it scales in the
+source's own matrix, and `matrix` changes that at the output's size.
+"""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import cast
 
 import numpy as np
@@ -8,7 +13,10 @@ import numpy.typing as npt
 from av import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from sharding.format.header import size_fault
 from sharding.format.mjpeg import Array, Planes
+from sharding.sources import matrix
+from sharding.sources.fault import Unusable
 
 # Bit-exact: the same bytes from every kind of processor. Bilinear (antialiased where it makes smaller) is what PyAV
 # and FFmpeg's API do by default; bicubic costs the same, but its sharper edges cost 5 % more bytes and, after
@@ -17,11 +25,11 @@ _SCALING = (
     0x2 | 0x40000 | 0x80000
 )  # SWS_BILINEAR, SWS_ACCURATE_RND, SWS_BITEXACT: not all named in every PyAV
 
-# Numbers of FFmpeg, of which PyAV names some, depending on its version: AVColorSpace -> swscale's matrix (SWS_CS_...).
-# All others, "unspecified" included, mean BT.601, as swscale has it.
-_BT601 = 5
-_MATRICES = {1: 1, 4: 4, 7: 7, 9: 9, 10: 9}  # BT.709, FCC, SMPTE 240M, BT.2020
+# Numbers of FFmpeg, of which PyAV names some, depending on its version.
+_BT601 = 5  # SWS_CS_ITU601
 _LIMITED_RANGE, _FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+# What swscale takes for full range, however it is tagged.
+_STRETCHED = np.clip((np.arange(256) - 16) * 255 / 219, 0, 255).round().astype(np.uint8)
 
 # Chroma that is off by less than this, in chroma pixels, stays as it is.
 _NEAR_ENOUGH = 0.05
@@ -39,22 +47,31 @@ class Turn:
 UPRIGHT = Turn(False, False, False)
 
 
-def target_size(width: int, height: int, short_side: int | None, enlarge: bool = True) -> tuple[int, int]:
+def target_size(
+    width: int, height: int, short_side: int | None, enlarge: bool = True, aspect: Fraction = Fraction(1)
+) -> tuple[int, int]:
     """Width and height after resizing: the shorter side becomes `short_side`, the longer is rounded half up.
 
-    None keeps the source's size; without `enlarge`, so does a source that is smaller already.
+    `aspect` is the width of a source's pixel by its height; the result's are square. None keeps the source's height;
+    without `enlarge`, so does a source that is smaller already.
     """
-    short = min(width, height)
-    if short_side is None or (short < short_side and not enlarge):
-        return width, height
-    return (2 * width * short_side + short) // (2 * short), (2 * height * short_side + short) // (2 * short)
+    across, down = width * aspect.numerator, height * aspect.denominator  # the sides' ratio as it is shown
+    short = min(across, down)
+    if short_side is None or (short < short_side * aspect.denominator and not enlarge):
+        return max(1, (2 * across + aspect.denominator) // (2 * aspect.denominator)), height
+    return (2 * across * short_side + short) // (2 * short), (2 * down * short_side + short) // (2 * short)
 
 
 class Resizer:
-    """Frames of one video to planes of one size: the first frame decides, for the rare stream that changes its size."""
+    """Frames of one video to planes of one size: the first frame decides, for the rare stream that changes its size.
 
-    def __init__(self, short_side: int | None = 256, enlarge: bool = True) -> None:
-        self._short_side, self._enlarge = short_side, enlarge
+    `aspect` is the width of a source's pixel by its height.
+    """
+
+    def __init__(
+        self, short_side: int | None = 256, enlarge: bool = True, aspect: Fraction = Fraction(1)
+    ) -> None:
+        self._short_side, self._enlarge, self._aspect = short_side, enlarge, aspect
         self._swscale = VideoReformatter()
         self._turn = UPRIGHT
         self._scaled = (0, 0)
@@ -65,14 +82,13 @@ class Resizer:
         if self.size == (0, 0):
             self._begin(frame)
         name = frame.format.name
-        full = (
-            frame.color_range == _FULL_RANGE or name.startswith(("yuvj", "gray", "ya")) or frame.format.is_rgb
-        )
+        rgb, gray = frame.format.is_rgb, name.startswith(("gray", "ya"))
+        full = frame.color_range == _FULL_RANGE or rgb or gray or name.startswith("yuvj")
         scaled = self._swscale.reformat(
             frame,
             *self._scaled,
             format="yuvj420p",
-            src_colorspace=_MATRICES.get(frame.colorspace, _BT601),
+            src_colorspace=_BT601,
             dst_colorspace=_BT601,
             src_color_range=_FULL_RANGE if full else _LIMITED_RANGE,
             dst_color_range=_FULL_RANGE,
@@ -83,6 +99,10 @@ class Resizer:
             np.frombuffer(cast(bytes, p), np.uint8).reshape(p.height, p.line_size)[:, : p.width]
             for p in scaled.planes
         )
+        if gray and frame.color_range == _LIMITED_RANGE:
+            y = _STRETCHED[y]
+        if not rgb and not gray:
+            y, u, v = matrix.to_bt601((y, u, v), frame.colorspace, full)
         if self._shift_x is not None:
             u, v = _shifted(u, self._shift_x), _shifted(v, self._shift_x)
         if self._shift_y is not None:
@@ -94,8 +114,10 @@ class Resizer:
     def _begin(self, frame: VideoFrame) -> None:
         width, height = frame.width, frame.height
         self._turn = turn_of(frame)
-        self._scaled = target_size(width, height, self._short_side, self._enlarge)
+        self._scaled = target_size(width, height, self._short_side, self._enlarge, self._aspect)
         self.size = self._scaled[::-1] if self._turn.transpose else self._scaled
+        if fault := size_fault(*self.size):  # before swscale reserves memory for it
+            raise Unusable(fault)
         self.source_size = (height, width) if self._turn.transpose else (width, height)
         self._shift_x = _chroma_shift(width, frame.format.chroma_width(width), self._scaled[0])
         self._shift_y = _chroma_shift(height, frame.format.chroma_height(height), self._scaled[1])
@@ -132,10 +154,10 @@ def _shifted(plane: Array, shift: npt.NDArray[np.int16]) -> Array:
 
 def turn_of(frame: VideoFrame) -> Turn:
     """What the frame's display matrix asks for. It takes (x, y) to (a x + c y, b x + d y)."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
+    found = frame.side_data.get("DISPLAYMATRIX")
+    if found is None:
         return UPRIGHT
-    a, b, _, c, d = np.frombuffer(cast(bytes, matrix), np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(cast(bytes, found), np.int32)[:5].tolist()
     if abs(b) + abs(c) > abs(a) + abs(d):
         return Turn(transpose=True, flip_x=c < 0, flip_y=b < 0)
     return Turn(transpose=False, flip_x=a < 0, flip_y=d < 0)

@@ -1,0 +1,82 @@
+"""From the luma and chroma of another standard to BT.601's, which JPEG means: three small sums for each pixel.
+
+Luma is a weighted sum of red, green and blue, chroma the distance of blue and red from it. Standards differ in the
+weights alone, so that grays stay as they are, and what changes is small: a share of the chroma.
+"""
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from sharding.format.mjpeg import Array, Planes
+
+# The weights of red and blue, by FFmpeg's number (AVColorSpace): BT.709, FCC, SMPTE 240M, BT.2020 (both kinds).
+# All others, "unspecified" included, count as BT.601.
+_WEIGHTS = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+    10: (0.2627, 0.0593),
+}
+_BT601 = (0.299, 0.114)
+_SHIFT = 8  # of the integer coefficients; the products fit 16 bits
+
+
+def to_bt601(planes: Planes, colorspace: int, full: bool) -> Planes:
+    """Full-range planes that are in the matrix of `colorspace`, in BT.601's; unchanged if that is theirs already.
+
+    `full`: whether the source was of full range too. swscale rounds chroma down where it widens a limited one, by
+    half a level on average, and that half is added here.
+    """
+    if colorspace not in _WEIGHTS:
+        return planes
+    y, u, v = planes
+    blue, red = u.astype(np.int16), v.astype(np.int16)
+    blue -= 128
+    red -= 128
+    (yb, yr), (bb, br), (rb, rr) = _coefficients(colorspace)
+    half = 1 << (_SHIFT - 1)
+    chroma_half = half if full else 2 * half
+    more = _shifted_sum(blue, yb, red, yr, half)
+    new_u = _added(u, _shifted_sum(blue, bb, red, br, chroma_half))
+    new_v = _added(v, _shifted_sum(blue, rb, red, rr, chroma_half))
+    wide = np.repeat(more, 2, axis=1)[:, : y.shape[1]]
+    new_y = np.empty(y.shape, np.uint8)
+    for row in (0, 1):
+        part = y[row::2]
+        new_y[row::2] = _added(part, wide[: len(part)])
+    return new_y, new_u, new_v
+
+
+@functools.cache
+def _coefficients(colorspace: int) -> list[list[int]]:
+    """What is added to Y, U and V for one level of U and one of V."""
+    change = _encoding(*_BT601) @ np.linalg.inv(_encoding(*_WEIGHTS[colorspace])) - np.eye(3)
+    rounded: list[list[int]] = np.round(change[:, 1:] * (1 << _SHIFT)).astype(int).tolist()
+    return rounded
+
+
+def _encoding(red: float, blue: float) -> npt.NDArray[np.float64]:
+    """The matrix that makes Y, U and V of red, green and blue."""
+    luma = np.array([red, 1 - red - blue, blue])
+    from_blue = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
+    from_red = (np.array([1, 0, 0]) - luma) / (2 * (1 - red))
+    return np.stack([luma, from_blue, from_red])
+
+
+def _shifted_sum(
+    a: npt.NDArray[np.int16], times_a: int, b: npt.NDArray[np.int16], times_b: int, more: int
+) -> npt.NDArray[np.int16]:
+    total = a * np.int16(times_a)
+    total += b * np.int16(times_b)
+    total += np.int16(more)
+    total >>= _SHIFT
+    return total
+
+
+def _added(plane: Array, change: npt.NDArray[np.int16]) -> Array:
+    total = change + plane
+    np.clip(total, 0, 255, out=total)
+    return total.astype(np.uint8)

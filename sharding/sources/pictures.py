@@ -1,0 +1,124 @@
+"""A folder of JPEGs as a video: Something-Something v1's form."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from av import Packet, VideoFrame
+from av.video.codeccontext import VideoCodecContext
+
+from sharding.format import header, mjpeg
+from sharding.sources.fault import LIMITS, Unusable, check_inside, reasons, regular_size
+from sharding.sources.times import Timed
+
+# The rate at which Something-Something v1 was cut into pictures.
+FPS = 12.0
+
+_DIGITS = re.compile(r"([0-9]+)")
+_ENDINGS = (".jpg", ".jpeg")
+# Sampling factors of Y, U and V: 4:2:0, 4:2:2, 4:4:4.
+_SAMPLINGS = {(0x22, 0x11, 0x11), (0x21, 0x11, 0x11), (0x11, 0x11, 0x11)}
+
+
+@dataclass(frozen=True)
+class Originals:
+    """Pictures that can go into a shard as they are: their size (width, height), and each with its time in seconds."""
+
+    size: tuple[int, int]
+    jpegs: Iterator[tuple[float, bytes]]
+
+
+class Pictures:
+    """The JPEGs of a folder in the order of the numbers in their names. Hidden files are no pictures.
+
+    With `within`, a folder whose links are resolved, no picture may lie outside of it. Raises `Unusable`, here or
+    while pictures are read, and names the picture.
+    """
+
+    def __init__(self, folder: Path, within: Path | None = None) -> None:
+        found = (f for f in folder.iterdir() if f.suffix.lower() in _ENDINGS and not f.name.startswith("."))
+        self._files = sorted(found, key=_by_numbers)
+        self._within = within
+        if not self._files:
+            raise Unusable("a folder without pictures (.jpg, .jpeg)")
+
+    def frames(self) -> Iterator[Timed]:
+        """Every picture decoded."""
+        decoder = VideoCodecContext.create("mjpeg", "r")
+        decoder.options = LIMITS
+        decoder.thread_count = 1
+        for number, file in enumerate(self._files):
+            yield number / FPS, _decoded(decoder, file, self._checked(file))
+
+    def originals(self) -> Originals | None:
+        """The pictures themselves, if each is what a shard holds: baseline, of a usual sampling, all of one size.
+
+        Those with EXIF data are not: it may turn them, and may tell what nobody wants to publish.
+        """
+        sizes = {_size_as_is(self._read(file)) for file in self._files}
+        size = sizes.pop()
+        if sizes or size is None:
+            return None
+        jpegs = ((number / FPS, self._checked(file)) for number, file in enumerate(self._files))
+        return Originals(size, jpegs)
+
+    def _read(self, file: Path) -> bytes:
+        with _named(file), reasons():
+            if self._within is not None:
+                check_inside(file, self._within)
+            return file.read_bytes() if regular_size(file) else b""
+
+    def _checked(self, file: Path) -> bytes:
+        """The picture's bytes, which decode to the last block. FFmpeg alone fills what is missing with gray."""
+        data = self._read(file)
+        try:
+            found = header.read(data)
+            mjpeg.check(0, data, (found.width, found.height))
+        except ValueError as error:
+            reason = str(error).removeprefix("frame 0: ")
+            raise Unusable(f"cannot be decoded: picture {_shown(file)} is damaged ({reason})") from None
+        return data
+
+
+def _by_numbers(file: Path) -> tuple[list[str | int], str]:
+    """For sorting: 2 before 10, whether or not there are zeros in front."""
+    parts: list[str | int] = list(_DIGITS.split(file.name))
+    parts[1::2] = [int(str(digits)) for digits in parts[1::2]]
+    return parts, file.name
+
+
+def _shown(file: Path) -> str:
+    return file.name.encode("utf-8", "backslashreplace").decode()
+
+
+@contextlib.contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Say of what is `Unusable` in the block which picture it is."""
+    try:
+        yield
+    except Unusable as reason:
+        raise Unusable(f"picture {_shown(file)}: {reason}") from None
+
+
+def _decoded(decoder: VideoCodecContext, file: Path, data: bytes) -> VideoFrame:
+    with _named(file), reasons():
+        frames = decoder.decode(Packet(data))
+    if len(frames) != 1 or frames[0].is_corrupt:
+        raise Unusable(f"cannot be decoded: picture {_shown(file)} is damaged")
+    return frames[0]
+
+
+def _size_as_is(jpeg: bytes) -> tuple[int, int] | None:
+    """Width and height of a JPEG that a shard can hold unchanged; None for another."""
+    try:
+        found = header.read(jpeg)
+    except ValueError:
+        return None
+    place = (
+        found.at + 4
+    )  # the number of channels, then three bytes for each: its name, its factors, its table
+    factors = tuple(jpeg[place + 2 + 3 * i] for i in range(jpeg[place]))
+    plain = not found.progressive and factors in _SAMPLINGS and jpeg.endswith(b"\xff\xd9")
+    return (found.width, found.height) if plain and b"Exif\0\0" not in jpeg[: found.at] else None
