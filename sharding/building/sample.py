@@ -45,7 +45,7 @@ def _encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, A
     jpegs = Spool()
     try:
         source = decode.read(path, video.start, video.end, within)
-        resize = Resizer(settings.short_side, settings.enlarge, source.aspect)
+        resize = Resizer(settings.short_side, settings.enlarge, source.aspect, source.turn)
         for jpeg in _jpegs(source, resize, settings):
             jpegs.append(jpeg)
             if fault := member_fault(jpegs.bytes):

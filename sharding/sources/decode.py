@@ -12,6 +12,7 @@ from sharding.sources.fault import Unusable, reasons
 from sharding.sources.film import Film
 from sharding.sources.pictures import FPS, Originals, Pictures
 from sharding.sources.times import Timed, at_most_fps
+from sharding.sources.turn import Turn
 
 __all__ = ["Source", "Timed", "Unusable", "at_most_fps", "read", "reasons"]
 
@@ -20,8 +21,9 @@ __all__ = ["Source", "Timed", "Unusable", "at_most_fps", "read", "reasons"]
 class Source:
     """A video that is being read: its frames in display order.
 
-    `aspect` is the width of a pixel by its height. `notes` is what else is known of it when all frames have been
-    read. `originals` gives the pictures of a folder unchanged, instead of `frames`, where that can be done.
+    `aspect` is the width of a pixel by its height; `turn`, if known, is what makes its frames upright. `notes` is what
+    else is known of it when all frames have been read. `originals` gives the pictures of a folder unchanged, instead
+    of `frames`, where that can be done.
     """
 
     codec: str
@@ -30,6 +32,7 @@ class Source:
     aspect: Fraction = Fraction(1)
     notes: dict[str, Any] = field(default_factory=dict)
     originals: Callable[[], Originals | None] = lambda: None
+    turn: Turn | None = None
 
 
 def read(
@@ -65,7 +68,7 @@ def _pictures(folder: Path, start: float | None, end: float | None, within: Path
         return Originals(found.size, times.between(found.jpegs, start, end))
 
     frames = times.between(pictures.frames(), start, end)
-    return Source("mjpeg", FPS, _guarded(frames, lambda: None), originals=originals)
+    return Source("mjpeg", FPS, _guarded(frames, lambda: None), originals=originals, turn=pictures.turn())
 
 
 def _guarded(frames: Iterator[Timed], close: Callable[[], None]) -> Iterator[Timed]:

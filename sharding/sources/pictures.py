@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from sharding.format import header, mjpeg
 from sharding.sources.fault import LIMITS, Unusable, check_inside, reasons, regular_size
 from sharding.sources.times import Timed
+from sharding.sources.turn import Turn, turn_of_exif
 
 # The rate at which Something-Something v1 was cut into pictures.
 FPS = 12.0
@@ -43,6 +44,10 @@ class Pictures:
         self._within = within
         if not self._files:
             raise Unusable("a folder without pictures (.jpg, .jpeg)")
+
+    def turn(self) -> Turn:
+        """What the first picture's EXIF data ask for."""
+        return turn_of_exif(self._read(self._files[0]))
 
     def frames(self) -> Iterator[Timed]:
         """Every picture decoded."""

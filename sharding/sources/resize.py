@@ -4,7 +4,6 @@ No detour through RGB. swscale takes one for another matrix than BT.601, and rou
 source's own matrix, and `matrix` changes that at the output's size.
 """
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
@@ -17,6 +16,7 @@ from sharding.format.header import size_fault
 from sharding.format.mjpeg import Array, Planes
 from sharding.sources import matrix
 from sharding.sources.fault import Unusable
+from sharding.sources.turn import UPRIGHT, Turn, turn_of, turned
 
 # Bit-exact: the same bytes from every kind of processor. Bilinear (antialiased where it makes smaller) is what PyAV
 # and FFmpeg's API do by default; bicubic costs the same, but its sharper edges cost 5 % more bytes and, after
@@ -33,18 +33,6 @@ _STRETCHED = np.clip((np.arange(256) - 16) * 255 / 219, 0, 255).round().astype(n
 
 # Chroma that is off by less than this, in chroma pixels, stays as it is.
 _NEAR_ENOUGH = 0.05
-
-
-@dataclass(frozen=True)
-class Turn:
-    """Swap rows and columns, then flip left to right (x) and top to bottom (y)."""
-
-    transpose: bool
-    flip_x: bool
-    flip_y: bool
-
-
-UPRIGHT = Turn(False, False, False)
 
 
 def target_size(
@@ -65,12 +53,17 @@ def target_size(
 class Resizer:
     """Frames of one video to planes of one size: the first frame decides, for the rare stream that changes its size.
 
-    `aspect` is the width of a source's pixel by its height.
+    `aspect` is the width of a source's pixel by its height; `turn` is what the frames' own matrix is asked for if None.
     """
 
     def __init__(
-        self, short_side: int | None = 256, enlarge: bool = True, aspect: Fraction = Fraction(1)
+        self,
+        short_side: int | None = 256,
+        enlarge: bool = True,
+        aspect: Fraction = Fraction(1),
+        turn: Turn | None = None,
     ) -> None:
+        self._given_turn = turn
         self._short_side, self._enlarge, self._aspect = short_side, enlarge, aspect
         self._swscale = VideoReformatter()
         self._turn = UPRIGHT
@@ -108,12 +101,12 @@ class Resizer:
         if self._shift_y is not None:
             u, v = (np.ascontiguousarray(_shifted(c.T, self._shift_y).T) for c in (u, v))
         if self._turn != UPRIGHT:
-            return _turned(y, self._turn), _turned(u, self._turn), _turned(v, self._turn)
+            return turned(y, self._turn), turned(u, self._turn), turned(v, self._turn)
         return y, u, v
 
     def _begin(self, frame: VideoFrame) -> None:
         width, height = frame.width, frame.height
-        self._turn = turn_of(frame)
+        self._turn = turn_of(frame) if self._given_turn is None else self._given_turn
         self._scaled = target_size(width, height, self._short_side, self._enlarge, self._aspect)
         self.size = self._scaled[::-1] if self._turn.transpose else self._scaled
         if fault := size_fault(*self.size):  # before swscale reserves memory for it
@@ -150,20 +143,3 @@ def _shifted(plane: Array, shift: npt.NDArray[np.int16]) -> Array:
     moved >>= 6
     moved += plane
     return moved.astype(np.uint8)
-
-
-def turn_of(frame: VideoFrame) -> Turn:
-    """What the frame's display matrix asks for. It takes (x, y) to (a x + c y, b x + d y)."""
-    found = frame.side_data.get("DISPLAYMATRIX")
-    if found is None:
-        return UPRIGHT
-    a, b, _, c, d = np.frombuffer(cast(bytes, found), np.int32)[:5].tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        return Turn(transpose=True, flip_x=c < 0, flip_y=b < 0)
-    return Turn(transpose=False, flip_x=a < 0, flip_y=d < 0)
-
-
-def _turned(plane: Array, turn: Turn) -> Array:
-    if turn.transpose:
-        plane = plane.T
-    return np.ascontiguousarray(plane[:: -1 if turn.flip_y else 1, :: -1 if turn.flip_x else 1])
