@@ -190,9 +190,9 @@ def _compare(args: argparse.Namespace) -> int:
 def _taken(url: str, splits: list[str] | None, workers: int) -> "Fingerprint":
     """The fingerprint of the set or split at `url`, under a progress bar."""
     from sharding import storage
-    from sharding.building import progress
     from sharding.fingerprints.take import take
     from sharding.format import manifest
+    from sharding.workers import progress
 
     is_split = storage.exists(storage.join(url, manifest.NAME))
     urls = [url] if is_split else [storage.join(url, split) for split in splits or manifest.some_splits(url)]

@@ -20,9 +20,9 @@ from pipeline.data.samples import DamagedError, Sample, Span, checked
 from pipeline.data.shards import Shards, StoredShards
 from pipeline.data.shared import shared_bytes
 from pipeline.order import plan
-from sharding.building.memory import keep_freed_blocks
 from sharding.errors import UnreachableError, UserError
 from sharding.format.manifest import Manifest
+from sharding.workers.memory import keep_freed_blocks
 
 _OPENERS = 8
 """Threads that open lanes."""

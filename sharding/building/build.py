@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharding import storage
-from sharding.building import absent, oddities, pool, present, progress
+from sharding.building import absent, oddities, present
 from sharding.building.budget import Budget
 from sharding.building.claim import claim
 from sharding.building.job import Common, Job, build_shard
@@ -27,6 +27,7 @@ from sharding.format.manifest import Manifest
 from sharding.format.shard import Recipe, Sidecar
 from sharding.sources import annotations
 from sharding.sources.videos import Annotations, Video
+from sharding.workers import pool, progress
 
 
 @dataclass(frozen=True)

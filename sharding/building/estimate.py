@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from sharding.building import memory, pool, progress, sample
+from sharding.building import sample
 from sharding.building.build import Plan, Request, make_plans
 from sharding.building.losses import Losses
 from sharding.building.settings import Settings
@@ -24,6 +24,7 @@ from sharding.pages import units
 from sharding.pages.figure import Figure, mean, total
 from sharding.sources.decode import Unusable
 from sharding.sources.videos import Video
+from sharding.workers import memory, pool, progress
 
 # Behind its samples a tar has two blocks of 512 bytes, and is filled up to 20: by 9.5 on average.
 _TAR_END_BYTES = (2 + 9.5) * 512

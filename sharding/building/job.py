@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharding import storage
-from sharding.building import claim, memory, pool, sample
+from sharding.building import claim, sample
 from sharding.building.settings import Settings
 from sharding.errors import UserError
 from sharding.format import shard
 from sharding.format.shard import Failure, Place, Recipe, Sidecar
 from sharding.sources.decode import Unusable
 from sharding.sources.videos import Video
+from sharding.workers import memory, pool
 
 
 @dataclass(frozen=True)

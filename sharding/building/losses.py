@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from sharding.building.pool import Lost, Task
 from sharding.errors import UserError
+from sharding.workers.pool import Lost, Task
 
 # What a decoder that runs wild ends with, or what the system does with one that takes all memory.
 _CRASHES = {"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"}

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sharding import storage
-from sharding.building import pool, progress
 from sharding.errors import UserError
 from sharding.format import manifest, mjpeg, shard, soundness
 from sharding.format.manifest import ShardRow
 from sharding.format.shard import Place, SampleRow, Sidecar
+from sharding.workers import pool, progress
 
 _READ_BYTES = 4 << 20
 

@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 from sharding.building import job, sample, spool
-from sharding.building.pool import Report
 from sharding.building.settings import Settings
 from sharding.format import recipe
 from sharding.format.shard import Sidecar
 from sharding.sources.videos import Video
+from sharding.workers.pool import Report
 
 
 def build_on_a_full_disk(common: job.Common, task: job.Job, report: Report) -> Sidecar:

@@ -10,11 +10,11 @@ from sharding.building import build, spool
 from sharding.building import estimate as estimate_module
 from sharding.building.build import Request
 from sharding.building.estimate import Estimate, Measure, Probe, SplitEstimate, estimate, makespan, measure
-from sharding.building.pool import Report
 from sharding.building.settings import Settings
 from sharding.cli import main
 from sharding.errors import UserError
 from sharding.pages.figure import Figure, mean, total
+from sharding.workers.pool import Report
 from tests.unit.sharding.videos import tree, write_set
 
 SETTINGS = Settings(short_side=32, samples_per_shard=4)

@@ -3,8 +3,8 @@ import signal
 import pytest
 
 from sharding.building.losses import Losses
-from sharding.building.pool import Lost
 from sharding.errors import UserError
+from sharding.workers.pool import Lost
 
 
 def lost(exitcode: int | None, step: str | None = "17") -> Lost[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sharding.building import pool
-from sharding.building.pool import Lost, Report
 from sharding.errors import UserError
+from sharding.workers import pool
+from sharding.workers.pool import Lost, Report
 
 
 def square(task: int, report: Report) -> int:
@@ -113,7 +113,7 @@ def test_an_error_in_a_worker_ends_the_run(task: str, error: type[Exception], sa
 
 def test_workers_do_not_outlive_a_killed_driver(tmp_path: Path) -> None:
     program = (
-        "from tests.unit.sharding.building import test_pool\n"
+        "from tests.unit.sharding.workers import test_pool\n"
         "if __name__ == '__main__':\n"
         "    test_pool.run(test_pool.accident, ['spin', 'spin'])\n"
     )
