@@ -20,7 +20,7 @@ def deinterlaced(timed: Iterable[Timed], notes: dict[str, Any]) -> Iterator[Time
     graph: Graph | None = None
     waiting: deque[float] = deque()
     shape = None
-    for time, frame in timed:
+    for number, (time, frame) in enumerate(timed):
         if graph is None and not frame.interlaced_frame:
             yield time, frame
             continue
@@ -30,7 +30,7 @@ def deinterlaced(timed: Iterable[Timed], notes: dict[str, Any]) -> Iterator[Time
             yield from _rest(graph, waiting)
             graph, shape = _graph(frame), found
         waiting.append(time)
-        frame.pts = len(waiting)  # the filter wants times that go on; ours are kept here
+        frame.pts = number  # the filter wants times that go on; ours are kept here
         graph.vpush(frame)
         yield from _ready(graph, waiting)
     yield from _rest(graph, waiting)

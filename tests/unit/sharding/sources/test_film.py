@@ -119,6 +119,7 @@ def interlaced_film(path: Path, frames: int = 12) -> Path:
         options = {"flags": "+ildct+ilme", "b": "4000000"}
         stream = container.add_stream("mpeg2video", rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = 1, 1
         for number in range(frames):
             rows = np.full((144, 128), 128, np.uint8)
             rows[:96] = 30
@@ -148,6 +149,7 @@ def test_film_in_fields_is_made_whole_frames_and_recorded(tmp_path: Path) -> Non
     found = list(source.frames)
     assert source.notes["interlaced"] is True
     assert [round(25 * time) for time, _ in found] == list(range(12))
+    assert {(frame.colorspace, frame.color_range) for _, frame in found} == {(1, 1)}  # for what comes next
     mended = [combs(frame.to_ndarray()[:96]) for _, frame in found]
     assert min(plain) > 5 and max(mended) < 1
     assert [round(25 * time) for time, _ in read(path, 0.2, 0.4).frames] == [5, 6, 7, 8, 9]
@@ -252,3 +254,10 @@ def test_real_clips_are_read_as_before() -> None:
         times = [time for time, _ in source.frames]
         assert len(times) == count and times == sorted(times)
         assert source.notes == ({} if source.aspect == 1 else {"sample_aspect_ratio": "128:117"})
+
+
+def test_a_codec_that_is_not_known_is_a_failure(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", codec="libx264")
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
+    with pytest.raises(Unusable, match="its codec is not known here"):
+        read(path)
