@@ -60,7 +60,8 @@ def check(number: int, jpeg: bytes | memoryview, size: tuple[int, int]) -> None:
     """
     header.of_frame(number, jpeg, size)  # before a decoder reserves what it claims to need
     try:
-        simplejpeg.decode_jpeg(jpeg, colorspace="GRAY")
+        # At an eighth of the size every block is read all the same, and less is made of it.
+        simplejpeg.decode_jpeg(jpeg, colorspace="GRAY", min_height=1, min_width=1)
     except ValueError as error:
         raise ValueError(f"frame {number}: {error}") from None
 
