@@ -170,8 +170,6 @@ def _film_of(container: InputContainer) -> VideoStream:
     films = [s for s in container.streams.video if not s.disposition & _NOT_FILM]
     if not films:
         raise Unusable("no video stream in it but a picture")
-    if films[0].codec_context is None:
-        raise Unusable("its codec is not known here")
     return films[0]
 
 

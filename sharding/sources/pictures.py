@@ -71,8 +71,7 @@ class Pictures:
 
     def _read(self, file: Path) -> bytes:
         with _named(file), reasons():
-            # The folder itself has been looked at.
-            if self._within is not None and file.is_symlink():
+            if self._within is not None and file.is_symlink():  # the folder itself has been looked at
                 check_inside(file, self._within)
             return file.read_bytes() if regular_size(file) else b""
 

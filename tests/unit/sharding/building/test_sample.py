@@ -1,5 +1,7 @@
 import errno
+import os
 import resource
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import av
@@ -10,7 +12,7 @@ from sharding.building import sample, spool
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
 from sharding.format.shard import member_fault
-from sharding.sources import blame, decode
+from sharding.sources import blame, decode, times
 from sharding.sources.decode import Unusable
 from sharding.sources.videos import Video
 from tests.unit.sharding.videos import picture, psnr, write_video
@@ -166,23 +168,41 @@ def test_an_unknown_codec_is_a_failure(tmp_path: Path) -> None:
         sample.encode(Video("7", "7.mkv", 0), tmp_path, Settings())
 
 
+def one_black_frame(path: Path, codec: str, pixels: str, size: tuple[int, int]) -> None:
+    frame = av.VideoFrame(*size, pixels)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=12)
+        stream.width, stream.height, stream.pix_fmt = *size, pixels
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "pixels"), [("7.mkv", "ffv1", "yuv420p"), ("7.mov", "png", "gray")]
 )
 def test_too_many_pixels_are_refused_before_they_are_decoded(
     tmp_path: Path, name: str, codec: str, pixels: str
 ) -> None:
-    size = 8200, 8200
-    frame = av.VideoFrame(*size, pixels)
-    for plane in frame.planes:
-        plane.update(bytes(plane.buffer_size))
-    with av.open(str(tmp_path / name), "w") as container:
-        stream = container.add_stream(codec, rate=12)
-        stream.width, stream.height, stream.pix_fmt = *size, pixels
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    one_black_frame(tmp_path / name, codec, pixels, (8200, 8200))
     with pytest.raises(Unusable, match=r"more than (the )?67108864"):
         sample.encode(Video("7", name, 0), tmp_path, Settings())
+
+
+@pytest.mark.parametrize(
+    ("size", "refused"),
+    [
+        ((66000, 300), "66000x300"),  # as its header says, though what it is resized to would do
+        ((4000, 2), "512000x256"),  # as it is resized to
+    ],
+)
+def test_a_side_that_no_frame_may_have_is_refused(
+    tmp_path: Path, size: tuple[int, int], refused: str
+) -> None:
+    one_black_frame(tmp_path / "7.mkv", "ffv1", "gray", size)
+    with pytest.raises(Unusable, match=f"^{refused} pixels; a side has 1 to 65500$"):
+        sample.encode(Video("7", "7.mkv", 0), tmp_path, Settings())
 
 
 def test_a_sample_that_no_tar_can_hold_is_a_failure() -> None:
@@ -190,15 +210,70 @@ def test_a_sample_that_no_tar_can_hold_is_a_failure() -> None:
     assert member_fault(8 << 30) == "more than 8589934591 bytes of frames"
 
 
-def test_a_lack_of_descriptors_is_the_machines_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["7.webm", "7"])
+def test_a_lack_of_descriptors_is_the_machines_fault(tmp_path: Path, name: str) -> None:
     write_video(tmp_path / "7.webm")
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "1.jpg").write_bytes(mjpeg.encode_rgb(picture(0, 64, 48), 90))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
         with pytest.raises(OSError, match="Too many open files"):
-            sample.encode(Video("7", "7.webm", 0), tmp_path, Settings())
+            sample.encode(Video("7", name, 0), tmp_path, Settings())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("short_side", [256, None])
+def test_a_picture_that_the_machine_cannot_read_is_its_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_side: int | None
+) -> None:
+    (tmp_path / "7").mkdir()
+    for number in range(4):
+        (tmp_path / "7" / f"{number}.jpg").write_bytes(mjpeg.encode_rgb(picture(number, 64, 48), 90))
+    plain = Path.read_bytes
+
+    def read_bytes(file: Path) -> bytes:
+        if file.name == "2.jpg":
+            raise OSError(code, os.strerror(code))
+        return plain(file)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    code = errno.EIO
+    with pytest.raises(OSError, match="Input/output error"):
+        sample.encode(Video("7", "7", 0), tmp_path, Settings(short_side=short_side))
+    code = errno.EACCES
+    with pytest.raises(Unusable, match=r"^picture 2\.jpg: cannot be read: Permission denied$"):
+        sample.encode(Video("7", "7", 0), tmp_path, Settings(short_side=short_side))
+
+
+def test_the_originals_of_a_sample_are_no_larger_than_a_tar_can_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "7").mkdir()
+    for number in range(4):
+        (tmp_path / "7" / f"{number}.jpg").write_bytes(mjpeg.encode_rgb(picture(number, 64, 48), 90))
+    monkeypatch.setattr(sample, "member_fault", lambda size: "too many" if size > 4000 else None)
+    with pytest.raises(Unusable, match="too many"):
+        sample.encode(Video("7", "7", 0), tmp_path, Settings(short_side=None))
+
+
+def test_a_seek_that_the_machine_fails_is_not_one_that_the_container_cannot_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "7.mkv", 24, codec="libx264")
+    plain, faults = times.stamped, [av.error.OSError(errno.EMFILE, "Too many open files")]
+
+    def stamped(
+        frames: Iterable[av.VideoFrame], base: float, step: float, origin: float | None
+    ) -> Iterator[times.Timed]:
+        if faults:
+            raise faults.pop()
+        return plain(frames, base, step, origin)
+
+    monkeypatch.setattr(times, "stamped", stamped)
+    with pytest.raises(OSError, match="Too many open files"):
+        sample.encode(Video("7", "7.mkv", 0, start=1.0), tmp_path, Settings())
 
 
 def test_a_lack_of_memory_is_the_machines_fault_unless_a_video_asked_for_too_much() -> None:

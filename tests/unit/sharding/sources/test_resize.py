@@ -1,4 +1,5 @@
 import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -8,7 +9,7 @@ import pytest
 from av.video.reformatter import Interpolation
 
 from sharding.format.mjpeg import Planes
-from sharding.sources.decode import read
+from sharding.sources.decode import Unusable, read
 from sharding.sources.resize import Resizer, target_size
 from tests.unit.sharding.videos import picture, psnr, real_clips, shown, write_video
 
@@ -34,6 +35,18 @@ def test_the_shorter_side_is_given_and_the_longer_one_rounded_half_up(
     source: tuple[int, int], short_side: int | None, enlarge: bool, target: tuple[int, int]
 ) -> None:
     assert target_size(*source, short_side, enlarge) == target
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect"), [((2000, 2), 1), ((64, 48), 2000), ((64, 48), Fraction(1, 2000))]
+)
+def test_a_size_that_no_frame_may_have_is_refused_before_memory_is_reserved(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], aspect: int | Fraction
+) -> None:
+    resize = Resizer(256, aspect=Fraction(aspect))
+    monkeypatch.setattr(resize, "_swscale", None)
+    with pytest.raises(Unusable, match="a side has 1 to 65500"):
+        resize(av.VideoFrame(*size, "yuv420p"))
 
 
 def reference(path: Path, width: int, height: int, limit: int) -> npt.NDArray[np.uint8]:
