@@ -255,6 +255,7 @@ def test_the_home_folder_is_meant_where_a_shell_does_not_see_it(
 def test_ctrl_c_on_a_program_is_one_line(tmp_path: Path) -> None:
     program = (
         "import signal\nfrom pipeline import report\nfrom pipeline.reporting import record\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a program in the background starts deaf to it
         "record.names = lambda urls: signal.raise_signal(signal.SIGINT)\n"
         "raise SystemExit(report.main(['x']))\n"
     )
