@@ -45,7 +45,11 @@ def published(name: str, file: str, class_file: str | None, overrides: list[str]
     if name not in zoo.ZOO:
         raise UserError(f"--model {name}: no such model; there are {', '.join(zoo.ZOO)}")
     shape = {"depth": zoo.ZOO[name].depth, "num_frames": zoo.ZOO[name].num_frames}
-    tree: dict[str, Any] = {"model": shape, "data": {"root": ""}, "run": {"folder": "", "precision": "fp32"}}
+    tree: dict[str, Any] = {
+        "model": shape,
+        "data": {"root": "none"},
+        "run": {"folder": "none", "precision": "fp32"},
+    }
     config = configuration.override(tree, overrides, name)
     model = build_model(config, zoo.CLASSES)
     try:

@@ -93,7 +93,7 @@ def test_a_reader_that_stops_half_way_keeps_nothing(split: Manifest, tmp_path: P
 def order_of(split: Manifest, source: CachedShards | None, epoch: int, workers: int = 0) -> list[list[str]]:
     """The keys of an epoch's batches."""
     root = str(Path(split.root).parent)
-    tree = {"data": {"root": root, "size": 32, "short_side": 32}, "run": {"folder": ""}}
+    tree = {"data": {"root": root, "size": 32, "short_side": 32}, "run": {"folder": "unused"}}
     cutter = eval_cutter(override(tree, ["model.num_frames=2"], "test"))
     order, passes = plan.Order(seed=3, lanes=4, window=6), Passes(3, epoch + 1, first_epoch=epoch)
     return [batch.keys for batch in batches(ClipStream(split, cutter, order, passes, 0, 1, source), workers)]

@@ -33,7 +33,7 @@ def record(
     at = Position(split.sha256, seed, lanes=4, window=8, global_batch=BATCH, steps_in_epoch=STEPS, done=done)
     settings = None if old else Settings(epochs, every, validation.root, validation.sha256, budget)
     audit_log.clear(str(folder), done)
-    tree = {"data": {"root": "", "size": 32, "short_side": 32}, "run": {"folder": ""}}
+    tree = {"data": {"root": "unused", "size": 32, "short_side": 32}, "run": {"folder": "unused"}}
     chosen = config.override(
         tree,
         ["model.num_frames=2", f"run.seed={seed}", "data.window=8", f"optim.global_batch={BATCH}"],
