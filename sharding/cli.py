@@ -47,14 +47,15 @@ def _interrupt(*_: object) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from sharding.building import budget, tasks
+    from sharding.building import budget, downloads, tasks
     from sharding.building.build import Request, build
 
     max_failures = budget.parse(args.max_failures)
+    archives = downloads.look(args.archives, args.spool, args.out) if args.archives else None
     request = Request(
         dataset=args.dataset,
-        annotations=args.annotations,
-        videos=args.videos,
+        annotations=downloads.annotations(args.dataset, args.annotations, archives),
+        videos=args.videos or args.archives,
         out=args.out,
         settings=_settings(args),
         splits=args.split,
@@ -65,6 +66,7 @@ def _build(args: argparse.Namespace) -> int:
         repair=args.repair,
         video_limit_s=args.video_limit,
         max_failures=max_failures,
+        archives=archives,
     )
     if note := tasks.note(args.task_index, args.task_count, os.environ):
         print(f"note: {note}", file=sys.stderr)
@@ -72,6 +74,8 @@ def _build(args: argparse.Namespace) -> int:
     for made in summary.manifests:
         print(made.line())
     print(summary.line())
+    if archives is not None and args.spool is None and request.part.count == 1:
+        archives.forget()
     if request.part.count > 1:
         print(f"when all {request.part.count} tasks are done: blvnet-shard finalize {args.out}")
     else:

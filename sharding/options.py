@@ -48,7 +48,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         "Decode every video once, resize it and pack it into shards. An interrupted build goes on where it "
         "stopped; any number of workers and tasks gives the same bytes."
     )
-    _add_what(build, "build").add_argument(
+    _add_what(build, "build", archives=True).add_argument(
         "--out", required=True, metavar="URL", type=place, help="where the shards go, one folder a split"
     )
     _add_settings(build)
@@ -78,6 +78,12 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         default=600.0,
         metavar="SECONDS",
         help="a video that takes longer is recorded as a failure (default: 600)",
+    )
+    run.add_argument(
+        "--spool",
+        type=_path,
+        metavar="DIR",
+        help="where the films of --archives are kept until the next build (default: beside --out, until it is done)",
     )
     _add_max_failures(run)
 
@@ -162,23 +168,31 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_what(command: argparse.ArgumentParser, verb: str) -> argparse._ArgumentGroup:
+def _add_what(command: argparse.ArgumentParser, verb: str, archives: bool = False) -> argparse._ArgumentGroup:
     source = command.add_argument_group("what")
     source.add_argument("--dataset", choices=DATASETS, required=True, help="the kind of annotations")
     source.add_argument(
         "--annotations",
         type=_path,
-        required=True,
+        required=not archives,
         metavar="PATH",
         help="folder of the annotation files (sthv1, sthv2), or a file path,label[,split,id,start,end] (csv)",
     )
-    source.add_argument(
+    where = source.add_mutually_exclusive_group(required=True) if archives else source
+    where.add_argument(
         "--videos",
         type=_path,
-        required=True,
+        required=not archives,
         metavar="DIR",
         help="folder of the videos, or of folders of JPEGs",
     )
+    if archives:
+        where.add_argument(
+            "--archives",
+            type=_path,
+            metavar="DIR",
+            help="folder of the archives as they were downloaded: zips, tars, parts of a tar.gz; sthv2's labels too",
+        )
     _add_split(source, verb)
     source.add_argument(
         "--classes",

@@ -1,9 +1,13 @@
-"""A look at the names in the video folder before a build: a wrong or half-unpacked one must not become shards."""
+"""A look at the names in the video folder, or in the archives, before a build.
+
+A wrong or half-unpacked folder must not become shards.
+"""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from sharding.archives.films import Films
 from sharding.building.budget import Budget
 from sharding.errors import UserError
 from sharding.sources.videos import Video
@@ -11,8 +15,31 @@ from sharding.sources.videos import Video
 _SHOWN = 3
 
 
-def check(videos: Sequence[Video], folder: Path, budget: Budget, planned: int) -> None:
-    """`UserError` where more of these videos are missing in `folder` than may fail of all that are `planned`."""
+def check(
+    videos: Sequence[Video], folder: Path, budget: Budget, planned: int, films: Films | None = None
+) -> None:
+    """`UserError` where more of these videos are missing in `folder` than may fail of all that are `planned`.
+
+    `films` are those of the archives in `folder`, where that is a folder of archives.
+    """
+    if films is None:
+        missing, place, doubt = (
+            _not_in(videos, folder),
+            "it",
+            "is it the right folder, and unpacked to the end?",
+        )
+    else:
+        missing = [video.path for video in videos if films.size(video.path) is None]
+        place, doubt = "its archives", "are they the right ones, and all of them?"
+    if budget.is_exceeded(len(missing), planned):
+        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        raise UserError(
+            f"{folder}: {len(missing)} of {planned} videos are not in {place}: {shown}; "
+            f"--max-failures is {budget.text}; nothing was built: {doubt}"
+        )
+
+
+def _not_in(videos: Sequence[Video], folder: Path) -> list[str]:
     names: dict[
         str, set[str]
     ] = {}  # of each folder in it that has videos: one listing is quicker than many looks
@@ -23,12 +50,7 @@ def check(videos: Sequence[Video], folder: Path, budget: Budget, planned: int) -
             names[parent] = _names(folder / parent)
         if name not in names[parent]:
             missing.append(video.path)
-    if budget.is_exceeded(len(missing), planned):
-        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-        raise UserError(
-            f"{folder}: {len(missing)} of {planned} videos are not in it: {shown}; --max-failures is {budget.text}; "
-            "nothing was built: is it the right folder, and unpacked to the end?"
-        )
+    return missing
 
 
 def _names(folder: Path) -> set[str]:

@@ -10,10 +10,12 @@ import functools
 import hashlib
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharding import storage
+from sharding.archives.films import Downloads, Films
 from sharding.building import absent, oddities, present
 from sharding.building.budget import Budget
 from sharding.building.claim import claim
@@ -36,7 +38,8 @@ class Request:
 
     `part` is this machine's share of the shards; `repair` checks what is there before it counts as built;
     a video that takes longer than `video_limit_s` counts as failed; `validation_share` (0 to 1) of a CSV's videos
-    become the split `validation`; where more than `max_failures` are missing, nothing is built.
+    become the split `validation`; where more than `max_failures` are missing, nothing is built. Where there are
+    `archives`, the videos are in them, and `videos` is their folder.
     """
 
     dataset: str
@@ -52,6 +55,7 @@ class Request:
     repair: bool = False
     video_limit_s: float = 600.0
     max_failures: Budget | None = None
+    archives: Downloads | None = None
 
 
 @dataclass(frozen=True)
@@ -100,17 +104,37 @@ def build(request: Request) -> Summary:
     every = [job for plan in plans for job in _jobs(plan, request)]
     jobs = every[request.part.index :: request.part.count]
     common = Common(recipes, request.videos.resolve(), request.settings)
-    missing = present.missing(jobs, common, names, request.repair, request.workers)
+    films = None if request.archives is None else _once_read(request.archives)
+    missing = present.missing(jobs, common, names, request.repair, request.workers, films)
     summary = Summary(len(jobs))
-    _refuse_absent(missing, every, names, request)
+    _refuse_absent(missing, every, names, request, films)
+    if films is not None:
+        missing = [
+            dataclasses.replace(job, films=films().of({v.path for v in job.videos})) for job in missing
+        ]
     _build_shards(common, missing, jobs, request, summary)
     if request.part.count == 1:
         summary.manifests = [manifest.finalize(url) for url in recipes]
     return summary
 
 
+def _once_read(archives: Downloads) -> Callable[[], Films]:
+    """What gives the films of the archives, and reads those when it is asked first. Every one is found whole then."""
+
+    @functools.cache
+    def films() -> Films:
+        with progress.bar("unpack", archives.bytes, "B", scale=True) as bar:
+            return archives.films(bar.update)
+
+    return films
+
+
 def _refuse_absent(
-    missing: list[Job], every: list[Job], names: dict[str, set[str]], request: Request
+    missing: list[Job],
+    every: list[Job],
+    names: dict[str, set[str]],
+    request: Request,
+    films: Callable[[], Films] | None,
 ) -> None:
     """Refuse to begin where too many videos are not there, those of the other tasks' unbuilt shards included."""
     if not missing or request.max_failures is None:
@@ -118,7 +142,8 @@ def _refuse_absent(
     ours = {job.place for job in missing}
     unbuilt = [job for job in every if job.place in ours or not job.place.is_among(names[job.url])]
     videos = [video for job in unbuilt for video in job.videos]
-    absent.check(videos, request.videos, request.max_failures, sum(len(job.videos) for job in every))
+    planned = sum(len(job.videos) for job in every)
+    absent.check(videos, request.videos, request.max_failures, planned, films() if films else None)
 
 
 def make_plans(request: Request) -> list[Plan]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharding import storage
+from sharding.archives.films import Films
 from sharding.building import claim, sample
 from sharding.building.settings import Settings
 from sharding.errors import UserError
@@ -26,12 +27,16 @@ class Common:
 
 @dataclass(frozen=True)
 class Job:
-    """One shard to build. `skipped` are videos that are known to break the decoder, with the reason."""
+    """One shard to build. `skipped` are videos that are known to break the decoder, with the reason.
+
+    Where the videos are in archives, `films` has those of this shard, and the folder of all shards is not looked in.
+    """
 
     url: str
     index: int
     videos: list[Video]
     skipped: dict[str, str] = field(default_factory=dict)
+    films: Films | None = None
 
     @property
     def place(self) -> Place:
@@ -47,6 +52,7 @@ def build_shard(common: Common, job: Job, report: pool.Report) -> Sidecar:
     memory.keep_freed_blocks()
     failures = []
     recipe = common.recipes[job.url]
+    folder = common.folder if job.films is None else job.films
     with storage.publish(job.place.tar_url) as stream:
         writer = shard.Writer(stream)
         for video in job.videos:
@@ -54,7 +60,7 @@ def build_shard(common: Common, job: Job, report: pool.Report) -> Sidecar:
             try:
                 if video.key in job.skipped:
                     raise Unusable(job.skipped[video.key])
-                meta, jpegs = sample.encode(video, common.folder, common.settings)
+                meta, jpegs = sample.encode(video, folder, common.settings)
                 report(None)
                 with jpegs:
                     writer.add(video.key, meta, jpegs, jpegs.bytes)

@@ -1,10 +1,11 @@
 """What an earlier build left: which shards are done, and which of those are damaged."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sharding import storage
+from sharding.archives.films import Films
 from sharding.building import verify
 from sharding.building.job import Common, Job
 from sharding.errors import UserError
@@ -15,13 +16,19 @@ _REQUESTS = 16  # at the same time: a bucket answers each in tens of millisecond
 
 
 def missing(
-    jobs: list[Job], common: Common, names: Mapping[str, set[str]], repair: bool, workers: int
+    jobs: list[Job],
+    common: Common,
+    names: Mapping[str, set[str]],
+    repair: bool,
+    workers: int,
+    films: Callable[[], Films] | None = None,
 ) -> list[Job]:
     """The jobs that are to be done: those whose sidecar or tar is not there, or of another size than it should be.
 
     `names`: of each split's URL the files that are there. With `repair`, what is there is read and checked, and
     damaged shards are to be done too, and those with a failed video that may be usable now; their sidecars are
-    removed. Raises `UserError` where a sidecar cannot be read, or where the folder holds shards of another recipe.
+    removed. Where the videos are in archives, `films` gives them; it may take long, and is asked only for a failed
+    video. Raises `UserError` where a sidecar cannot be read, or where the folder holds shards of another recipe.
     """
     with ThreadPoolExecutor(_REQUESTS) as threads:
         found = list(threads.map(lambda job: _failures(job, common.recipes[job.url], names[job.url]), jobs))
@@ -33,7 +40,7 @@ def missing(
     todo = {job.place for job in jobs} - set(done)
     if repair:
         for job, answer in zip(jobs, found, strict=True):
-            if isinstance(answer, list) and _may_succeed_now(job, answer, common.folder):
+            if isinstance(answer, list) and _may_succeed_now(job, answer, common.folder, films):
                 todo.add(job.place)
         targets = [verify.Target(place, len(job.videos)) for place, job in done.items() if place not in todo]
         todo |= {target.place for target in verify.check(targets, workers, "check")}
@@ -54,10 +61,13 @@ def _failures(job: Job, recipe: Recipe, names: set[str]) -> list[Failure] | User
         return error
 
 
-def _may_succeed_now(job: Job, failures: list[Failure], folder: Path) -> bool:
+def _may_succeed_now(
+    job: Job, failures: list[Failure], folder: Path, films: Callable[[], Films] | None
+) -> bool:
     """Whether any of the failed videos is there at all, and not empty."""
     failed = {failure.key for failure in failures}
-    return any(video.key in failed and _has_bytes(folder / video.path) for video in job.videos)
+    paths = [video.path for video in job.videos if video.key in failed]
+    return any(films().size(path) if films else _has_bytes(folder / path) for path in paths)
 
 
 def _has_bytes(path: Path) -> bool:

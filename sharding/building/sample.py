@@ -8,8 +8,10 @@ from typing import Any
 
 from av.error import FFmpegError
 
+from sharding.archives.films import Film, Films
 from sharding.building.settings import MIN_FRAMES, Settings
 from sharding.building.spool import Spool
+from sharding.errors import UserError
 from sharding.format import mjpeg
 from sharding.format.shard import member_fault
 from sharding.sources import blame, decode
@@ -19,29 +21,27 @@ from sharding.sources.resize import Resizer
 from sharding.sources.videos import Video
 
 
-def encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, Any], Spool]:
+def encode(video: Video, folder: Path | Films, settings: Settings) -> tuple[dict[str, Any], Spool]:
     """The sample's JSON, and its JPEGs (to be closed by the caller). Raises `Unusable` with the reason.
 
-    `folder` holds the videos; its own links must be resolved. Whatever goes wrong is the video's fault, and so
-    `Unusable`, unless it is the machine's: no memory, no descriptors, no room. That is an `OSError`.
+    `folder` holds the videos, and its own links must be resolved; or they are `Films` of archives. Whatever goes wrong
+    is the video's fault, and so `Unusable`, unless it is the machine's: no memory, no descriptors, no room. That is an
+    `OSError`. Archives that have changed are a `UserError`.
     """
     try:
         return _encode(video, folder, settings)
-    except Unusable:
+    except (Unusable, UserError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, FFmpegError):
             raise  # `reasons` has judged those of reading: this is the room for temporary files
         if blame.is_machines(error):
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
-        raise Unusable(blame.reason(error, str(folder))) from error
+        raise Unusable(blame.reason(error, str(folder) if isinstance(folder, Path) else None)) from error
 
 
-def _encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, Any], Spool]:
-    path = folder / video.path
-    within = None if settings.follow_links else folder
-    if within is not None:
-        check_inside(path, within)
+def _encode(video: Video, folder: Path | Films, settings: Settings) -> tuple[dict[str, Any], Spool]:
+    path, within = _found(video, folder, settings)
     jpegs = Spool()
     try:
         source = decode.read(path, video.start, video.end, within)
@@ -78,6 +78,20 @@ def _encode(video: Video, folder: Path, settings: Settings) -> tuple[dict[str, A
         **video.about,
     }
     return meta, jpegs
+
+
+def _found(video: Video, folder: Path | Films, settings: Settings) -> tuple[Path | Film, Path | None]:
+    """The film or folder of pictures, and the folder that its links may not lead out of."""
+    if isinstance(folder, Films):
+        film = folder.read(video.path)
+        if film is None:
+            raise Unusable("no such file")
+        return film, None
+    path = folder / video.path
+    if settings.follow_links:
+        return path, None
+    check_inside(path, folder)
+    return path, folder
 
 
 def _jpegs(source: Source, resize: Resizer, settings: Settings) -> Iterator[bytes]:

@@ -34,9 +34,14 @@ def is_machines(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _MACHINES_OF_CALLS
 
 
-def reason(error: Exception, folder: str) -> str:
-    """What to record of an error that nobody thought of: its kind and text, the same on every machine."""
-    text = " ".join(str(error).split()).replace(f"{folder}/", "")
+def reason(error: Exception, folder: str | None) -> str:
+    """What to record of an error that nobody thought of: its kind and text, the same on every machine.
+
+    `folder`, that of the videos if they are in one, is left out.
+    """
+    text = " ".join(str(error).split())
+    if folder is not None:
+        text = text.replace(f"{folder}/", "")
     text = re.sub(r"0x[0-9a-f]{6,}", "0x...", text).encode(errors="backslashreplace").decode()
     told = (
         f"cannot be used: {type(error).__name__}: {text}"

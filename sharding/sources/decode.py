@@ -1,6 +1,7 @@
 """One video, a file or a folder of JPEGs, to its frames in display order, one at a time."""
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -36,16 +37,16 @@ class Source:
 
 
 def read(
-    path: Path, start: float | None = None, end: float | None = None, within: Path | None = None
+    path: Path | io.BytesIO, start: float | None = None, end: float | None = None, within: Path | None = None
 ) -> Source:
     """The video at `path`, from `start` up to before `end` (seconds from its beginning).
 
-    A folder is a video of its JPEGs in the order of the numbers in their names; with `within` none of them may lie
-    outside of that folder. The file is closed when its frames end or are given up. Raises `Unusable`, here or while
-    frames are read.
+    A film in memory has a `name`, for formats that FFmpeg tells by it. A folder is a video of its JPEGs in the order
+    of the numbers in their names; with `within` none of them may lie outside of that folder. The file is closed when
+    its frames end or are given up. Raises `Unusable`, here or while frames are read.
     """
     with reasons():
-        if path.is_dir():
+        if isinstance(path, Path) and path.is_dir():
             return _pictures(path, start, end, within)
         film = Film(path)
     try:

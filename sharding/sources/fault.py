@@ -1,6 +1,7 @@
 """What makes a video unusable: the reason that is recorded, which files are opened, how large a frame may be."""
 
 import contextlib
+import io
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +42,10 @@ def reasons() -> Iterator[None]:
         raise Unusable(f"cannot be read: {error.strerror}") from None
 
 
-def regular_size(path: Path) -> int:
+def regular_size(path: Path | io.BytesIO) -> int:
     """The bytes of a file that can be read to its end. A pipe would wait, a device never ends: those are `Unusable`."""
+    if isinstance(path, io.BytesIO):
+        return len(path.getvalue())
     try:
         status = path.stat()
     except FileNotFoundError:

@@ -1,5 +1,6 @@
-"""One film file, opened and decoded from where it is wanted. Nothing but the file itself is ever opened."""
+"""One film, in a file or in memory, opened and decoded from where it is wanted. Nothing else is ever opened."""
 
+import io
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, islice
@@ -43,12 +44,12 @@ _Packets = Iterator["av.Packet[VideoStream]"]
 
 
 class Film:
-    """A file that is open, and its film: the first video stream that is no picture of it.
+    """A file that is open, or its bytes, and its film: the first video stream that is no picture of it.
 
     `notes` is what else is to be recorded of it, some of it only after its frames have been read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | io.BytesIO) -> None:
         size = regular_size(path)
         if size == 0:
             raise Unusable("empty file (0 bytes)")
@@ -84,7 +85,7 @@ class Film:
         try:
             # The limits are for the decoders that FFmpeg tries a stream with before it says what is in it.
             self._container: InputContainer = av.open(
-                str(self._path), metadata_errors="replace", container_options=_OPTIONS, options=LIMITS
+                self._beginning(), "r", metadata_errors="replace", container_options=_OPTIONS, options=LIMITS
             )
         except ArgumentError:
             raise Unusable("not a file format of films that is read here") from None
@@ -94,6 +95,12 @@ class Film:
         except BaseException:
             self.close()
             raise
+
+    def _beginning(self) -> str | io.BytesIO:
+        if isinstance(self._path, Path):
+            return str(self._path)
+        self._path.seek(0)
+        return self._path
 
     def close(self) -> None:
         """Close the file."""

@@ -1,5 +1,6 @@
 """How long a video file says it is. Demuxers read a file that was cut short up to its end and say nothing."""
 
+import io
 import os
 import struct
 from collections.abc import Iterator
@@ -29,12 +30,12 @@ _FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
 _SEGMENT, _CLUSTER, _CUES = 0x18538067, 0x1F43B675, 0x1C53BB6B
 
 
-def stated_bytes(path: Path) -> int | None:
+def stated_bytes(path: Path | io.BytesIO) -> int | None:
     """The number of bytes that the container's own headers ask for; None where they do not tell.
 
     Knows MP4 and its kin (ISO BMFF boxes), Matroska and WebM (EBML), and AVI (RIFF).
     """
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
         kind = _kind(stream)
         if kind == "matroska":
             return _segment(stream)
@@ -45,12 +46,12 @@ def stated_bytes(path: Path) -> int | None:
     return None
 
 
-def is_whole(path: Path, index: IndexEntries, frames: int) -> bool:
+def is_whole(path: Path | io.BytesIO, index: IndexEntries, frames: int) -> bool:
     """Whether a file that states more bytes than it has is whole all the same, and only its size field is wrong.
 
     It is if its index lists all its `frames` (0 if the header does not count them) and ends within the file.
     """
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
         end = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         kind = _kind(stream)
@@ -59,6 +60,10 @@ def is_whole(path: Path, index: IndexEntries, frames: int) -> bool:
         if kind == "boxes" and any(name == b"moof" for name, _ in _boxes(stream)):
             return False  # each fragment has an index of its own
     return 0 < len(index) >= frames and max(entry.pos + entry.size for entry in index) <= end
+
+
+def _opened(path: Path | io.BytesIO) -> BinaryIO:
+    return path.open("rb") if isinstance(path, Path) else io.BytesIO(path.getvalue())
 
 
 def _kind(stream: BinaryIO) -> str | None:

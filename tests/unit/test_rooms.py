@@ -28,11 +28,13 @@ ROOM_MAY_IMPORT = {
     "sharding.storage": set[str](),
     "sharding.format": {"sharding.storage"},
     "sharding.sources": {"sharding.format"},
+    "sharding.archives": {"sharding.storage"},
     "sharding.fingerprints": {"sharding.format", "sharding.storage", "sharding.workers"},
     "sharding.pages": {"sharding.format", "sharding.storage"},
     "sharding.workers": set[str](),
     "sharding.building": {
         "sharding.sources",
+        "sharding.archives",
         "sharding.workers",
         "sharding.format",
         "sharding.storage",
