@@ -25,6 +25,7 @@ from sharding.demo import demo
 from sharding.format import mjpeg
 from tests import commands, documents
 from tests.documents import Block, Page
+from tests.unit.sharding import downloads
 from tests.unit.sharding.videos import picture, write_set, write_video
 
 ROOT = Path(__file__).parents[2]
@@ -246,6 +247,10 @@ def something(tmp_path_factory: pytest.TempPathFactory) -> Path:
     annotations, clips = write_set(folder)
     annotations.rename(folder / "labels")
     clips.rename(folder / "20bn-something-something-v2")
+    (folder / "downloads").mkdir()
+    downloads.zip_parts(folder / "20bn-something-something-v2", folder / "downloads")
+    downloads.write_labels(folder / "labels", folder / "downloads")
+    (folder / "films.csv").write_text("path,label\n1.webm,a door\n2.webm,a window\n")
     classes = ["Closing something", "Opening something"]
     version_1 = "something-something-v1"
     (folder / "labels" / f"{version_1}-labels.csv").write_text("\n".join(classes) + "\n")
