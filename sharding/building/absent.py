@@ -23,11 +23,8 @@ def check(
     `films` are those of the archives in `folder`, where that is a folder of archives.
     """
     if films is None:
-        missing, place, doubt = (
-            _not_in(videos, folder),
-            "it",
-            "is it the right folder, and unpacked to the end?",
-        )
+        missing = _not_in(videos, folder)
+        place, doubt = "it", "is it the right folder, and unpacked to the end?"
     else:
         missing = [video.path for video in videos if films.size(video.path) is None]
         place, doubt = "its archives", "are they the right ones, and all of them?"

@@ -52,7 +52,7 @@ def test_the_same_bytes_as_from_a_folder(shape: Shape, usual: Path, tmp_path: Pa
 def test_annotations_may_be_given_and_a_csv_names_films_by_their_paths(usual: Path, tmp_path: Path) -> None:
     archives = downloaded(downloads.zip_parts, usual, tmp_path)
     table = tmp_path / "films.csv"
-    table.write_text("path,label\n1.webm,a\n20bn-something-something-v2/3.webm,b\n")
+    table.write_text("path,label\n./1.webm,a\n20bn-something-something-v2/3.webm,b\n")
     assert build(tmp_path, "--archives", str(archives), "--annotations", str(table), dataset="csv") == 0
     made = json.loads((tmp_path / "out" / "train" / "manifest.json").read_text())
     assert made["samples"] == 2 and not made["failures"]
@@ -89,6 +89,53 @@ def test_nothing_is_unpacked_where_nothing_is_missing(
     shutil.copytree(usual / "out", tmp_path / "out")
     monkeypatch.setattr(films.Downloads, "films", None)
     assert build(tmp_path, "--archives", str(archives)) == 0
+
+
+def test_archives_that_lack_too_many_videos_are_refused(
+    usual: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archives = downloaded(downloads.one_tar, usual, tmp_path)
+    assert build(tmp_path, "--archives", str(archives), "--max-failures", "0") == 2
+    says = (
+        f"{archives}: 1 of 9 videos are not in its archives: 5.webm; --max-failures is 0; nothing was built"
+    )
+    assert says in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("shard-*"))
+
+
+def test_a_repair_tries_failed_videos_again_where_the_archives_have_them_now(
+    usual: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archives = downloaded(downloads.film_zips, usual, tmp_path)
+    given = ["--archives", str(archives), "--repair"]
+    assert build(tmp_path, *given) == 0
+    capsys.readouterr()
+    assert build(tmp_path, *given) == 0
+    # 2.webm is cut, but there; 5.webm is not there.
+    assert "in 1 shards, " in capsys.readouterr().out.splitlines()[-1]
+    assert tree(tmp_path / "out") == tree(usual / "out")
+    film = (usual / "videos" / "1.webm").read_bytes()
+    downloads.write_zip(archives / "films_4.zip", [(f"{downloads.NAME}/5.webm", film)])
+    assert build(tmp_path, *given) == 0
+    made = json.loads((tmp_path / "out" / "train" / "manifest.json").read_text())
+    assert [failure["key"] for failure in made["failures"]] == ["2"]
+
+
+def test_archives_that_change_end_the_build(
+    usual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archives = downloaded(downloads.film_zips, usual, tmp_path)
+    read = films.Downloads.films
+
+    def then_damaged(self: films.Downloads, on_bytes: films.OnBytes) -> films.Films:
+        found = read(self, on_bytes)
+        for file in archives.glob("films_*.zip"):
+            file.write_bytes(file.read_bytes().replace(b"webm", b"avif"))
+        return found
+
+    monkeypatch.setattr(films.Downloads, "films", then_damaged)
+    assert build(tmp_path, "--archives", str(archives)) == 2
+    assert "its CRC-32 in" in capsys.readouterr().err
 
 
 def test_tasks_share_a_spool(usual: Path, tmp_path: Path) -> None:

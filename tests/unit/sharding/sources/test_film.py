@@ -1,5 +1,6 @@
 """Films as people have them: times that run backwards, containers without an index, covers, fields, playlists."""
 
+import io
 import os
 import shutil
 import time
@@ -14,6 +15,28 @@ from sharding.sources.decode import Unusable, at_most_fps, read
 from tests.unit.sharding.videos import picture, psnr, real_clips, shown, write_video
 
 GOP = {"g": "10", "bf": "2"}
+
+
+class Memory(io.BytesIO):
+    """A film in memory, of the name that it has in its folder."""
+
+    name: str
+
+
+def in_memory(path: Path) -> Memory:
+    video = Memory(path.read_bytes())
+    video.name = path.name
+    return video
+
+
+def told(video: Path | Memory, start: float | None = None) -> object:
+    """All that is read of a film, or why it is not."""
+    try:
+        source = read(video, start)
+        frames = [(time, frame.to_ndarray().tobytes()) for time, frame in source.frames]
+    except Unusable as reason:
+        return str(reason)
+    return source.codec, source.fps, source.aspect, source.notes, frames
 
 
 def moments(path: Path, start: float | None = None, end: float | None = None) -> list[int]:
@@ -187,8 +210,9 @@ def test_playlists_and_text_are_no_films(tmp_path: Path) -> None:
         "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n"
     )
     for name in ("absolute.m3u8", "above.m3u8", "concat.mp4", "page.txt", "page.ans", "call.sdp"):
-        with pytest.raises(Unusable, match=r"not a file format of films|cannot be decoded"):
-            list(read(folder / name).frames)
+        for video in (folder / name, in_memory(folder / name)):
+            with pytest.raises(Unusable, match=r"not a file format of films|cannot be decoded"):
+                list(read(video).frames)
     for number in range(4):
         shutil.copy(film, folder / f"v{number}.ts")
     with pytest.raises(Unusable, match="no such file"):
@@ -244,6 +268,44 @@ def test_formats_of_films_are_read(tmp_path: Path, suffix: str, codec: str) -> N
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     assert len(list(read(path).frames)) == 10
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        ("webm", "libvpx"),
+        ("mp4", "libx264"),
+        ("avi", "libx264"),
+        ("avi", "mpeg4"),
+        ("ts", "libx264"),
+        ("mpg", "mpeg2video"),
+        ("flv", "libx264"),
+        ("h264", "libx264"),
+    ],
+)
+def test_a_film_in_memory_is_read_as_in_a_file(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = write_video(
+        tmp_path / f"v.{suffix}", 40, (64, 48), codec, options={} if codec == "libvpx" else GOP
+    )
+    data = path.read_bytes()
+    for start in (None, 0.5, 2.75):
+        found = told(in_memory(path), start)
+        assert not isinstance(found, str) and found == told(path, start)
+    for changed in (b"", data[:10], data[: len(data) // 2], data[:-20], data + bytes(64)):
+        path.write_bytes(changed)
+        assert told(in_memory(path)) == told(path)
+
+
+def test_films_in_memory_are_held_to_the_same_guards(tmp_path: Path) -> None:
+    data = write_video(tmp_path / "v.avi", 8, (64, 48), "mpeg4").read_bytes()
+    for name, content, says in (
+        ("huge.y4m", b"YUV4MPEG2 W9000 H9000 F12:1 C420\nFRAME\n" + bytes(999), "pixels"),
+        ("cut.avi", data[: len(data) // 2], "truncated: "),
+        ("empty.avi", b"", "empty file"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert says in str(told(in_memory(tmp_path / name))), name
+        assert told(in_memory(tmp_path / name)) == told(tmp_path / name)
 
 
 def test_real_clips_are_read_as_before() -> None:
