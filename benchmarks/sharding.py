@@ -35,9 +35,9 @@ from scipy.ndimage import gaussian_filter
 from benchmarks import videos
 from sharding.building import build, job
 from sharding.building import memory as memory_of_workers
-from sharding.building.claim import claim
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
+from sharding.format.recipe import claim
 from sharding.sources import annotations
 from sharding.sources.decode import read
 from sharding.sources.resize import Resizer

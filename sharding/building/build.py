@@ -18,7 +18,6 @@ from sharding import storage
 from sharding.archives.films import Downloads, Films
 from sharding.building import absent, oddities, present
 from sharding.building.budget import Budget
-from sharding.building.claim import claim
 from sharding.building.job import Common, Job, build_shard
 from sharding.building.losses import Losses
 from sharding.building.settings import Settings
@@ -26,6 +25,7 @@ from sharding.building.tasks import Part
 from sharding.errors import UserError
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
+from sharding.format.recipe import claim
 from sharding.format.shard import Recipe, Sidecar
 from sharding.sources import annotations
 from sharding.sources.videos import Annotations, Video

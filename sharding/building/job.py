@@ -6,10 +6,11 @@ from pathlib import Path
 
 from sharding import storage
 from sharding.archives.films import Films
-from sharding.building import claim, sample
+from sharding.building import sample
 from sharding.building.settings import Settings
 from sharding.errors import UserError
 from sharding.format import shard
+from sharding.format.recipe import confirm
 from sharding.format.shard import Failure, Place, Recipe, Sidecar
 from sharding.sources.decode import Unusable
 from sharding.sources.videos import Video
@@ -73,7 +74,7 @@ def build_shard(common: Common, job: Job, report: pool.Report) -> Sidecar:
                 ) from error
         report(None)
         writer.finish()
-        claim.confirm(job.url, recipe)
+        confirm(job.url, recipe)
     sidecar = writer.sidecar(job.place.tar_name, failures, recipe)
     shard.save_sidecar(job.place.sidecar_url, sidecar)
     return sidecar

@@ -2,9 +2,9 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from av.error import FFmpegError
 
@@ -14,7 +14,7 @@ from sharding.building.spool import Spool
 from sharding.errors import UserError
 from sharding.format import mjpeg
 from sharding.format.shard import member_fault
-from sharding.sources import blame, decode
+from sharding.sources import blame, count, decode
 from sharding.sources.decode import Source, Unusable
 from sharding.sources.fault import check_inside
 from sharding.sources.resize import Resizer
@@ -42,24 +42,23 @@ def encode(video: Video, folder: Path | Films, settings: Settings) -> tuple[dict
 
 def _encode(video: Video, folder: Path | Films, settings: Settings) -> tuple[dict[str, Any], Spool]:
     path, within = _found(video, folder, settings)
-    jpegs = Spool()
-    try:
+    most = settings.max_frames
+    # Before the film is read: one in memory can be read by one at a time.
+    guess = None if most is None else count.expected_frames(path, video.start, video.end, settings.fps)
+    wanted = None if most is None or guess is None else _spread(guess, most)
+    source = decode.read(path, video.start, video.end, within)
+    taken = _take(source, settings, wanted)
+    right = None if most is None else _spread(taken.frames, most)
+    if wanted is None and right is not None:
+        taken = taken._replace(jpegs=_picked(taken.jpegs, right))
+    elif wanted != right:  # the guess was wrong, and now the number is known
+        taken.jpegs.close()
         source = decode.read(path, video.start, video.end, within)
-        resize = Resizer(settings.short_side, settings.enlarge, source.aspect, source.turn)
-        for jpeg in _jpegs(source, resize, settings):
-            jpegs.append(jpeg)
-            if fault := member_fault(jpegs.bytes):
-                raise Unusable(fault)
-        frames = len(jpegs.offsets)
-        if frames < MIN_FRAMES:
-            raise Unusable(f"{frames} frames, fewer than {MIN_FRAMES}")
-        fps = min(source.fps, settings.fps) if source.fps and settings.fps else source.fps
-        if settings.max_frames is not None and frames > settings.max_frames:
-            fps = round(fps * settings.max_frames / frames, 6) if fps else None
-            jpegs = _spread(jpegs, settings.max_frames)
-    except BaseException:
-        jpegs.close()
-        raise
+        taken = _take(source, settings, right)
+    resize, jpegs, frames = taken
+    fps = min(source.fps, settings.fps) if source.fps and settings.fps else source.fps
+    if most is not None and frames > most:
+        fps = round(fps * most / frames, 6) if fps else None
     width, height = resize.size
     meta = {
         "label": video.label,
@@ -94,25 +93,71 @@ def _found(video: Video, folder: Path | Films, settings: Settings) -> tuple[Path
     return path, folder
 
 
-def _jpegs(source: Source, resize: Resizer, settings: Settings) -> Iterator[bytes]:
-    """The sample's frames: at its own size a folder's pictures as they are, if they can be; else encoded anew."""
+class _Taken(NamedTuple):
+    """A video that was read: the JPEGs of its frames, or of some of them, and how many frames it has."""
+
+    resize: Resizer
+    jpegs: Spool
+    frames: int
+
+
+def _take(source: Source, settings: Settings, wanted: Sequence[int] | None) -> _Taken:
+    """Decode the video and encode the frames of the numbers `wanted`, or all of them."""
+    jpegs = Spool()
+    frames = 0
+    try:
+        resize = Resizer(settings.short_side, settings.enlarge, source.aspect, source.turn)
+        for jpeg in _jpegs(source, resize, settings, None if wanted is None else set(wanted)):
+            frames += 1
+            if jpeg is None:
+                continue
+            jpegs.append(jpeg)
+            if fault := member_fault(jpegs.bytes):
+                raise Unusable(fault)
+        if frames < MIN_FRAMES:
+            raise Unusable(f"{frames} frames, fewer than {MIN_FRAMES}")
+    except BaseException:
+        jpegs.close()
+        raise
+    return _Taken(resize, jpegs, frames)
+
+
+def _jpegs(
+    source: Source, resize: Resizer, settings: Settings, wanted: set[int] | None
+) -> Iterator[bytes | None]:
+    """The sample's frames, None for one that is not wanted.
+
+    At its own size a folder's pictures as they are, if they can be; else encoded anew.
+    """
     originals = source.originals() if settings.short_side is None else None
     if originals is not None:
         resize.size = resize.source_size = originals.size
-        for _, jpeg in decode.at_most_fps(originals.jpegs, settings.fps):
-            yield jpeg
+        for number, (_, jpeg) in enumerate(decode.at_most_fps(originals.jpegs, settings.fps)):
+            yield jpeg if wanted is None or number in wanted else None
         return
-    for _, frame in decode.at_most_fps(source.frames, settings.fps):
-        with decode.reasons():
-            planes = resize(frame)
-        yield mjpeg.encode_planes(planes, settings.quality)
+    for number, (_, frame) in enumerate(decode.at_most_fps(source.frames, settings.fps)):
+        if wanted is None or number in wanted:
+            with decode.reasons():
+                planes = resize(frame)
+            yield mjpeg.encode_planes(planes, settings.quality)
+        else:
+            if number == 0:  # it decides the size
+                with decode.reasons():
+                    resize.begin(frame)
+            yield None
 
 
-def _spread(jpegs: Spool, count: int) -> Spool:
-    """`count` of the JPEGs, the middle one of each of `count` equal parts."""
-    spread = Spool()
-    frames = len(jpegs.offsets)
+def _spread(frames: int, count: int) -> list[int] | None:
+    """The numbers of `count` frames of so many, the middle one of each of `count` equal parts; None for all."""
+    if frames <= count:
+        return None
+    return [(2 * part + 1) * frames // (2 * count) for part in range(count)]
+
+
+def _picked(jpegs: Spool, numbers: Sequence[int]) -> Spool:
+    """The JPEGs of these numbers, and the others closed."""
+    picked = Spool()
     with jpegs:
-        for jpeg in jpegs.pick([(2 * part + 1) * frames // (2 * count) for part in range(count)]):
-            spread.append(jpeg)
-    return spread
+        for jpeg in jpegs.pick(numbers):
+            picked.append(jpeg)
+    return picked

@@ -1,15 +1,18 @@
 """The recipe of a split as a file of its own: published before the first shard, and compared by all who add to it."""
 
+import contextlib
 import json
+import re
 from dataclasses import asdict, dataclass
 
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import schema
-from sharding.format.shard import FORMAT, Recipe, parse_file
+from sharding.format.shard import FORMAT, Recipe, load_sidecar, parse_file
 from sharding.format.soundness import difference
 
 NAME = "recipe.json"
+_SIDECAR = re.compile(r"shard-\d{6}\.json")
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,29 @@ def check(folder: str, recipe: Recipe, found: Recipe) -> None:
             f"{storage.join(folder, NAME)}: built from other settings or annotations: {difference(recipe, found)}; "
             "build with those of before, or into another folder, or remove this one"
         )
+
+
+def claim(folder: str, recipe: Recipe) -> set[str]:
+    """Publish `recipe` in the folder of its split, and return the names of the files that are there.
+
+    Raises `UserError` where the folder has another recipe, or shards from another one.
+    """
+    names = set(storage.list_names(folder))
+    if NAME in names:
+        check(folder, recipe, load(folder))
+        return names
+    # Shards of a release that wrote no such file.
+    for name in sorted(filter(_SIDECAR.fullmatch, names)):
+        with contextlib.suppress(UserError):  # a damaged one is told of, or repaired, with its shard
+            found = load_sidecar(storage.join(folder, name)).recipe
+            break
+    else:
+        found = recipe
+    check(folder, recipe, found)
+    save(folder, recipe)
+    return names
+
+
+def confirm(folder: str, recipe: Recipe) -> None:
+    """`UserError` where another build has taken the folder meanwhile, as two that begin at once may do."""
+    check(folder, recipe, load(folder))

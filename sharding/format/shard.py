@@ -223,8 +223,13 @@ class Writer:
 
 def save_sidecar(url: str, sidecar: Sidecar) -> None:
     """Publish a sidecar. Its tar must be there already: the sidecar is what makes it count."""
+    storage.write_bytes(url, sidecar_bytes(sidecar))
+
+
+def sidecar_bytes(sidecar: Sidecar) -> bytes:
+    """The file of a sidecar."""
     text = json.dumps({"format": FORMAT, **asdict(sidecar)}, ensure_ascii=False, indent=1)
-    storage.write_bytes(url, (text + "\n").encode())
+    return (text + "\n").encode()
 
 
 def load_sidecar(url: str) -> Sidecar:

@@ -83,24 +83,15 @@ class Film:
 
     def _open(self) -> None:
         try:
-            # The limits are for the decoders that FFmpeg tries a stream with before it says what is in it.
-            self._container: InputContainer = av.open(
-                self._beginning(), "r", metadata_errors="replace", container_options=_OPTIONS, options=LIMITS
-            )
+            self._container = opened(self._path)
         except ArgumentError:
             raise Unusable("not a file format of films that is read here") from None
         try:
-            self.stream = _film_of(self._container)
+            self.stream = film_of(self._container)
             self._sized = _prepare(self.stream.codec_context)
         except BaseException:
             self.close()
             raise
-
-    def _beginning(self) -> str | io.BytesIO:
-        if isinstance(self._path, Path):
-            return str(self._path)
-        self._path.seek(0)
-        return self._path
 
     def close(self) -> None:
         """Close the file."""
@@ -171,7 +162,22 @@ class Film:
         return chain([first], frames)
 
 
-def _film_of(container: InputContainer) -> VideoStream:
+def opened(path: Path | io.BytesIO) -> InputContainer:
+    """The file, if it is of one of `FORMATS`: else FFmpeg's `ArgumentError`. One in memory is read by one at a time."""
+    if not isinstance(path, Path):
+        path.seek(0)
+    # The limits are for the decoders that FFmpeg tries a stream with before it says what is in it.
+    return av.open(
+        str(path) if isinstance(path, Path) else path,
+        "r",
+        metadata_errors="replace",
+        container_options=_OPTIONS,
+        options=LIMITS,
+    )
+
+
+def film_of(container: InputContainer) -> VideoStream:
+    """The first video stream that is no picture of the film. `Unusable` where there is none."""
     if not container.streams.video:
         raise Unusable("no video stream in it")
     films = [s for s in container.streams.video if not s.disposition & _NOT_FILM]

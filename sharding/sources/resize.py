@@ -73,7 +73,7 @@ class Resizer:
 
     def __call__(self, frame: VideoFrame) -> Planes:
         if self.size == (0, 0):
-            self._begin(frame)
+            self.begin(frame)
         name = frame.format.name
         rgb, gray = frame.format.is_rgb, name.startswith(("gray", "ya"))
         full = frame.color_range == _FULL_RANGE or rgb or gray or name.startswith("yuvj")
@@ -104,7 +104,8 @@ class Resizer:
             return turned(y, self._turn), turned(u, self._turn), turned(v, self._turn)
         return y, u, v
 
-    def _begin(self, frame: VideoFrame) -> None:
+    def begin(self, frame: VideoFrame) -> None:
+        """Let this frame decide the size, without resizing it. `Unusable` for a size that is too large."""
         width, height = frame.width, frame.height
         self._turn = turn_of(frame) if self._given_turn is None else self._given_turn
         self._scaled = target_size(width, height, self._short_side, self._enlarge, self._aspect)

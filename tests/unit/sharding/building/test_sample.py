@@ -12,7 +12,7 @@ from sharding.building import sample, spool
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
 from sharding.format.shard import member_fault
-from sharding.sources import blame, decode, times
+from sharding.sources import blame, count, decode, times
 from sharding.sources.decode import Unusable
 from sharding.sources.videos import Video
 from tests.unit.sharding.videos import picture, psnr, write_video
@@ -69,6 +69,44 @@ def test_at_most_so_many_frames_are_spread_over_the_video(tmp_path: Path) -> Non
     assert (meta["frames"], meta["fps"]) == (4, 4.0)
     for frame, number in zip(frames, [1, 4, 7, 10], strict=True):
         assert psnr(frame, picture(number, 64, 48)) > 30
+
+
+def encoded(
+    monkeypatch: pytest.MonkeyPatch, video: Video, folder: Path, settings: Settings
+) -> tuple[object, bytes, int]:
+    """What a video gives, and how many of its frames were encoded for it."""
+    calls = []
+    real = mjpeg.encode_planes
+    with monkeypatch.context() as patch:
+        patch.setattr(mjpeg, "encode_planes", lambda *words: calls.append(1) or real(*words))
+        meta, jpegs = sample.encode(video, folder, settings)
+    with jpegs:
+        return meta, b"".join(jpegs), len(calls)
+
+
+@pytest.mark.parametrize("name", ["7.webm", "7.mkv", "7.mp4", "7.avi"])
+@pytest.mark.parametrize("fps", [None, 5])
+@pytest.mark.parametrize(("start", "end"), [(None, None), (1.0, 3.0), (0.5, None)])
+def test_only_the_frames_that_are_kept_are_encoded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    fps: float | None,
+    start: float | None,
+    end: float | None,
+) -> None:
+    write_video(tmp_path / name, 48, codec={"webm": "libvpx", "mkv": "ffv1"}.get(name[2:], "mpeg4"))
+    video, settings = Video("7", name, 0, start, end), Settings(short_side=48, max_frames=4, fps=fps)
+    meta, blob, calls = encoded(monkeypatch, video, tmp_path, settings)
+    assert calls == 4
+    # However wrong the guess was, the frames are the same: too many, too few, fewer than are wanted, unknown.
+    for guess in (100, 20, 5, 2, None):
+        monkeypatch.setattr(count, "expected_frames", lambda *_, guess=guess: guess)
+        assert encoded(monkeypatch, video, tmp_path, settings)[:2] == (meta, blob)
+    whole = encoded(monkeypatch, video, tmp_path, Settings(short_side=48, max_frames=1000, fps=fps))
+    monkeypatch.setattr(count, "expected_frames", lambda *_: 5000)
+    again = encoded(monkeypatch, video, tmp_path, Settings(short_side=48, max_frames=1000, fps=fps))
+    assert again[:2] == whole[:2]
 
 
 def test_a_short_video_keeps_all_frames_under_a_limit(tmp_path: Path) -> None:
