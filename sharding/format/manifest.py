@@ -6,7 +6,7 @@ import io
 import json
 import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sharding import storage
 from sharding.errors import UserError
@@ -197,16 +197,16 @@ def finalize(url: str) -> Manifest:
         raise UserError(
             f"{storage.join(url, strange[0])}: there are {len(places)} shards, not so many; remove it"
         )
-    sidecars = []
-    for place, sound in zip(places, examine(places, recipe), strict=True):
+    entries = []
+    for place, sound in zip(places, examine(places, recipe, _entry), strict=True):
         if isinstance(sound, OtherRecipeError):
             other = difference(sound.sidecar.recipe, recipe)
             raise UserError(f"{place.sidecar_url}: built from other things than {of}: {other}")
         if isinstance(sound, UserError):
             raise sound
-        sidecars.append(sound)
-    content = _content(recipe, sidecars)
-    storage.write_bytes(storage.join(url, FAILURES_NAME), _failures_csv(sidecars))
+        entries.append(sound)
+    content = _content(recipe, entries)
+    storage.write_bytes(storage.join(url, FAILURES_NAME), _failures_csv(entries))
     text = json.dumps({"format": FORMAT, **content}, ensure_ascii=False, indent=1) + "\n"
     storage.write_bytes(storage.join(url, NAME), text.encode())
     return load(url)
@@ -214,8 +214,8 @@ def finalize(url: str) -> Manifest:
 
 def agrees(made: Manifest) -> bool:
     """Whether the manifest's file says what the sidecars say today."""
-    sidecars = made.sidecars()
-    content = {"format": FORMAT, **_content(sidecars[0].recipe, sidecars)}
+    entries = at_once(lambda i: _entry(made.sidecar(i)), range(len(made.shards)))
+    content = {"format": FORMAT, **_content(made.sidecar(0).recipe, entries)}
     return bool(json.loads(storage.read_bytes(storage.join(made.root, NAME))) == content)
 
 
@@ -228,11 +228,21 @@ def _check_complete(url: str, places: list[Place], names: set[str]) -> None:
         )
 
 
-def _content(recipe: Recipe, sidecars: list[Sidecar]) -> dict[str, Any]:
-    rows = [
-        ShardRow(s.name, s.bytes, s.sha256, len(s.samples), sum(r.frames for r in s.samples))
-        for s in sidecars
-    ]
+class _Entry(NamedTuple):
+    """What a manifest keeps of a sidecar."""
+
+    row: ShardRow
+    failures: list[Failure]
+
+
+def _entry(sidecar: Sidecar) -> _Entry:
+    frames = sum(row.frames for row in sidecar.samples)
+    row = ShardRow(sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), frames)
+    return _Entry(row, sidecar.failures)
+
+
+def _content(recipe: Recipe, entries: list[_Entry]) -> dict[str, Any]:
+    rows = [entry.row for entry in entries]
     return {
         "dataset": recipe.dataset,
         "split": recipe.split,
@@ -243,13 +253,13 @@ def _content(recipe: Recipe, sidecars: list[Sidecar]) -> dict[str, Any]:
         "annotations": recipe.annotations,
         "classes": recipe.classes,
         "shards": [asdict(row) for row in rows],
-        "failures": [asdict(failure) for s in sidecars for failure in s.failures],
+        "failures": [asdict(failure) for entry in entries for failure in entry.failures],
     }
 
 
-def _failures_csv(sidecars: list[Sidecar]) -> bytes:
+def _failures_csv(entries: list[_Entry]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("key", "reason", "shard"))
-    writer.writerows((f.key, f.reason, s.name) for s in sidecars for f in s.failures)
+    writer.writerows((f.key, f.reason, e.row.name) for e in entries for f in e.failures)
     return text.getvalue().encode()

@@ -61,12 +61,15 @@ def judge(place: Place, sidecar: Sidecar, recipe: Recipe | None = None) -> None:
         raise WrongSizeError(text, sidecar)
 
 
-def examine(places: Iterable[Place], recipe: Recipe) -> list[Sidecar | UserError]:
-    """For each place what `check` returns or raises, all asked at the same time."""
+def examine(places: Iterable[Place], recipe: Recipe, of: Callable[[Sidecar], R]) -> list[R | UserError]:
+    """For each place what `of` tells of its sidecar, or what `check` raises; all asked at the same time.
 
-    def look(place: Place) -> Sidecar | UserError:
+    Sidecars hold a row for each of perhaps a million samples, and are not kept.
+    """
+
+    def look(place: Place) -> R | UserError:
         try:
-            return check(place, recipe)
+            return of(check(place, recipe))
         except UserError as error:
             return error
 
