@@ -21,6 +21,7 @@ from sharding.building.budget import Budget
 from sharding.building.job import Common, Job, build_shard
 from sharding.building.losses import Losses
 from sharding.building.settings import Settings
+from sharding.building.shards import Piece, order
 from sharding.building.tasks import Part
 from sharding.errors import UserError
 from sharding.format import manifest
@@ -28,7 +29,7 @@ from sharding.format.manifest import Manifest
 from sharding.format.recipe import claim
 from sharding.format.shard import Recipe, Sidecar
 from sharding.sources import annotations
-from sharding.sources.videos import Annotations, Video
+from sharding.sources.videos import Annotations
 from sharding.workers import pool, progress
 
 
@@ -63,7 +64,7 @@ class Plan:
     """One split: its recipe, and the videos of each of its shards."""
 
     recipe: Recipe
-    shards: list[list[Video]]
+    shards: list[Piece]
 
 
 @dataclass
@@ -164,7 +165,8 @@ def make_plans(request: Request) -> list[Plan]:
 
 def make_plan(listed: Annotations, settings: Settings) -> Plan:
     """Which videos go in which shard (see the top of this file)."""
-    videos = sorted(listed.videos, key=lambda video: _rank(video.key, settings.seed))
+    ranks = b"".join(_rank(video.key, settings.seed) for video in listed.videos)
+    videos = Piece(listed.videos, order(ranks))
     size = settings.samples_per_shard
     shards = [videos[i : i + size] for i in range(0, len(videos), size)]
     recipe = Recipe(
@@ -172,7 +174,7 @@ def make_plan(listed: Annotations, settings: Settings) -> Plan:
         split=listed.split,
         classes=listed.classes,
         settings=settings.to_dict(),
-        annotations=dataclasses.replace(listed, videos=videos).identity,
+        annotations=listed.identity(videos),
         shards=len(shards),
     )
     return Plan(recipe, shards)

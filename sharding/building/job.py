@@ -1,6 +1,7 @@
 """One shard's worth of work, as a worker does it: videos in, the tar and then its sidecar out."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Job:
 
     url: str
     index: int
-    videos: list[Video]
+    videos: Sequence[Video]
     skipped: dict[str, str] = field(default_factory=dict)
     films: Films | None = None
 

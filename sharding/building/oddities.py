@@ -1,17 +1,17 @@
 """What is odd in annotations, but may be meant: said before a build begins."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from sharding.sources.videos import Video
 
 
-def notes(splits: Mapping[str, list[list[Video]]]) -> list[str]:
+def notes(splits: Mapping[str, Sequence[Sequence[Video]]]) -> list[str]:
     """A sentence for each oddity of these splits, whose videos come shard by shard."""
     return [*_without_label(splits), *_in_two_splits(splits)]
 
 
-def _without_label(splits: Mapping[str, list[list[Video]]]) -> list[str]:
+def _without_label(splits: Mapping[str, Sequence[Sequence[Video]]]) -> list[str]:
     told = []
     for split, shards in splits.items():
         total = sum(map(len, shards))
@@ -24,7 +24,7 @@ def _without_label(splits: Mapping[str, list[list[Video]]]) -> list[str]:
     return told
 
 
-def _in_two_splits(splits: Mapping[str, list[list[Video]]]) -> list[str]:
+def _in_two_splits(splits: Mapping[str, Sequence[Sequence[Video]]]) -> list[str]:
     told = []
     earlier: dict[str, set[str]] = {}
     for split, shards in splits.items() if len(splits) > 1 else ():

@@ -4,10 +4,13 @@ import csv
 import hashlib
 import math
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TextIO
+from typing import TextIO, overload
+
+import numpy as np
 
 from sharding.errors import UserError
 from sharding.format.keys import MAX_KEY_BYTES
@@ -21,15 +24,38 @@ _PLAIN_PATH = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*)*")  # most are so, an
 _PLAIN_KEY = re.compile(r"[0-9A-Za-z_-]+")
 
 
-class Row(NamedTuple):
-    """A line of the file as it stands there; `line` is its number."""
+class _Split(Sequence[Video]):
+    """The rows of a split, as columns: a list may have millions. A `Video` is made when it is asked for."""
 
-    line: int
-    path: str
-    label: str
-    id: str
-    start: str
-    end: str
+    def __init__(self) -> None:
+        self.lines = array("L")
+        self.paths: list[str] = []
+        self.labels: list[str] = []  # each text is held once
+        self.ids: dict[int, str] = {}
+        self.cuts: dict[int, tuple[str, str]] = {}
+        self.keys: list[str] = []
+        self.spans: dict[int, tuple[float | None, float | None]] = {}
+        self.of_label: dict[str, int | None] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, i: int) -> Video: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Video]: ...
+    def __getitem__(self, i: int | slice) -> Video | list[Video]:
+        if isinstance(i, slice):
+            return [self[n] for n in range(*i.indices(len(self)))]
+        label = self.of_label[self.labels[i]]
+        if self.spans:
+            return Video(self.keys[i], self.paths[i], label, *self.spans.get(i, (None, None)))
+        return Video(self.keys[i], self.paths[i], label)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Listing:
@@ -50,10 +76,9 @@ class Listing:
     ) -> None:
         self._file = file
         self._share = share
-        self._splits: dict[str, list[Row]] = {}
+        self._splits: dict[str, _Split] = {}
         self._of_label: dict[str, int | None] = {}
-        for split, row in _rows(file, _folders(videos), share):
-            self._splits.setdefault(split, []).append(row)
+        self._read(_folders(videos))
         if not self._splits:
             raise UserError(f"{file}: no videos in it; give a list with at least one")
         if share is not None and len(self._splits) < 2:
@@ -70,20 +95,74 @@ class Listing:
         if split not in self._splits:
             raise UserError(f"{self._file}: no videos of split {split!r}; it has {', '.join(self.splits())}")
         rows = self._splits[split]
-        videos = [
-            Video(key, row.path, self._of_label[row.label], *_span(row, self._file))
-            for key, row in zip(_keys(rows, self._file), rows, strict=True)
-        ]
-        check_keys(videos, self._file)
-        return Annotations("csv", split, self._classes, videos, self._share)
+        rows.of_label = self._of_label
+        rows.keys = _keys(rows, self._file)
+        rows.spans = {i: _span(*cut, f"{self._file}: line {rows.lines[i]}") for i, cut in rows.cuts.items()}
+        return Annotations("csv", split, self._classes, rows, self._share)
+
+    def _read(self, folders: list[str]) -> None:
+        try:
+            with _opened(self._file) as stream:
+                self._parse(stream, folders)
+        except UnicodeDecodeError:
+            read_text(self._file)  # says which byte it is
+            raise
+
+    def _parse(self, stream: TextIO, folders: list[str]) -> None:
+        file, share = self._file, self._share
+        reader = csv.reader(stream, strict=True)
+        texts: dict[str, str] = {}
+        try:
+            header = _header(next(reader, []), file)
+            if share is not None and "split" in header:
+                raise UserError(f"{file}: it has a column `split`; leave out --validation-share")
+            at_path, at_label = header.index("path"), header.index("label")
+            at_split, at_id, at_start, at_end = (
+                header.index(name) if name in header else None for name in ("split", "id", "start", "end")
+            )
+            for values in reader:
+                if len(values) != len(header):
+                    if not values:
+                        continue
+                    raise UserError(
+                        f"{file}: line {reader.line_num}: expected {len(header)} values, found {len(values)}"
+                    )
+                path = values[at_path].strip()
+                if not _PLAIN_PATH.fullmatch(path):
+                    path = _inside(path, folders, f"{file}: line {reader.line_num}")
+                split = "train"
+                if at_split is not None and (named := values[at_split].strip()):
+                    split = named
+                elif share is not None and _draw(path) < share:
+                    split = "validation"
+                rows = self._splits.get(split)
+                if rows is None:
+                    if not re.fullmatch(r"[0-9A-Za-z_-]+", split):
+                        raise UserError(
+                            f"{file}: line {reader.line_num}: split {split!r} cannot be a folder's name"
+                        )
+                    rows = self._splits[split] = _Split()
+                label = values[at_label].strip()
+                rows.labels.append(texts.setdefault(label, label))
+                if at_id is not None and (key := values[at_id].strip()):
+                    rows.ids[len(rows)] = key
+                if at_start is not None or at_end is not None:
+                    start = "" if at_start is None else values[at_start].strip()
+                    end = "" if at_end is None else values[at_end].strip()
+                    if start or end:
+                        rows.cuts[len(rows)] = start, end
+                rows.lines.append(reader.line_num)
+                rows.paths.append(path)
+        except csv.Error as error:
+            raise UserError(f"{file}: line {reader.line_num}: not valid CSV: {error}") from None
 
     def _number(self, class_file: Path | None) -> None:
         """Give every label its class index."""
         first: dict[str, int] = {}
         for rows in self._splits.values():
-            for row in rows:
-                if row.label not in first or row.line < first[row.label]:
-                    first[row.label] = row.line
+            for label, line in zip(rows.labels, rows.lines, strict=True):
+                if label not in first or line < first[label]:
+                    first[label] = line
         first.pop("", None)
         numbers = {label: match for label in first if (match := _NUMBER.fullmatch(label))}
         by_number = bool(first) and len(numbers) == len(first)
@@ -132,25 +211,40 @@ def _with_hash(key: str, whole: str) -> str:
     return f"{key[: MAX_KEY_BYTES - _HASH_DIGITS - 1]}-{digits}"
 
 
-def _keys(rows: list[Row], file: Path) -> list[str]:
+def _keys(rows: _Split, file: Path) -> list[str]:
     """Each row's id, or a name from its path. Names that would be the same are told apart by a hash of the path."""
-    keys = [row.id or key_of(row.path, row.start, row.end) for row in rows]
-    if len(set(keys)) == len(keys):
-        return keys
-    taken = Counter(keys)
-    lines: dict[tuple[str, str, str], int] = {}
-    for number, row in enumerate(rows):
-        if row.id or taken[keys[number]] == 1:
+    if rows.ids or rows.cuts:
+        keys = [rows.ids.get(i) or key_of(path, *rows.cuts.get(i, ())) for i, path in enumerate(rows.paths)]
+    else:
+        keys = [key_of(path) for path in rows.paths]
+    for i in _alike(keys):
+        if i in rows.ids:
             continue
-        cut = row.path, row.start, row.end
-        if cut in lines:
+        cut = rows.paths[i], *rows.cuts.get(i, ("", ""))
+        keys[i] = _with_hash(keys[i], "\n".join(cut))
+    named = sorted({*rows.ids, *_alike(keys)})
+    first: dict[str, int] = {}
+    for i in named:
+        if i not in rows.ids and keys[i] in first:
             raise UserError(
-                f"{file}: line {row.line}: path {row.path!r} is in line {lines[cut]} too; remove one of the two, "
-                "or give each a name of its own in a column `id`"
+                f"{file}: line {rows.lines[i]}: path {rows.paths[i]!r} is in line {rows.lines[first[keys[i]]]} too; "
+                "remove one of the two, or give each a name of its own in a column `id`"
             )
-        lines[cut] = row.line
-        keys[number] = _with_hash(keys[number], "\n".join(cut))
+        first.setdefault(keys[i], i)
+    if named:
+        check_keys((Video(keys[i], rows.paths[i], None) for i in named), file)
     return keys
+
+
+def _alike(keys: list[str]) -> list[int]:
+    """The numbers of all keys that another one equals, in order; without a set of a million texts."""
+    hashes = np.fromiter(map(hash, keys), np.int64, len(keys))
+    values, counts = np.unique(hashes, return_counts=True)
+    if len(values) == len(keys):
+        return []
+    suspects = np.flatnonzero(np.isin(hashes, values[counts > 1])).tolist()
+    times = Counter(keys[i] for i in suspects)
+    return [i for i in suspects if times[keys[i]] > 1]
 
 
 def _class_number(label: str, match: re.Match[str], where: str) -> int:
@@ -169,16 +263,6 @@ def _class_number(label: str, match: re.Match[str], where: str) -> int:
     return number
 
 
-def _rows(file: Path, folders: list[str], share: float | None) -> Iterator[tuple[str, Row]]:
-    """Each row with its split."""
-    try:
-        with _opened(file) as stream:
-            yield from _parsed(file, stream, folders, share)
-    except UnicodeDecodeError:
-        read_text(file)  # says which byte it is
-        raise
-
-
 def _opened(file: Path) -> TextIO:
     try:
         # So that only \n, \r and \r\n end a line, inside quotes not even those.
@@ -187,36 +271,6 @@ def _opened(file: Path) -> TextIO:
         raise UserError(f"{file}: no such file; give the CSV file of the annotations") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
-
-
-def _parsed(file: Path, stream: TextIO, folders: list[str], share: float | None) -> Iterator[tuple[str, Row]]:
-    reader = csv.reader(stream, strict=True)
-    try:
-        header = _header(next(reader, []), file)
-        if share is not None and "split" in header:
-            raise UserError(f"{file}: it has a column `split`; leave out --validation-share")
-        place = {name: header.index(name) for name in header}
-        columns = [place.get(name) for name in ("path", "label", "id", "start", "end")]
-        for values in reader:
-            if not values:
-                continue
-            if len(values) != len(header):
-                raise UserError(
-                    f"{file}: line {reader.line_num}: expected {len(header)} values, found {len(values)}"
-                )
-            path, label, key, start, end = [
-                "" if column is None else values[column].strip() for column in columns
-            ]
-            where = f"{file}: line {reader.line_num}"
-            path = path if _PLAIN_PATH.fullmatch(path) else _inside(path, folders, where)
-            split = values[place["split"]].strip() if "split" in place else ""
-            if split and not re.fullmatch(r"[0-9A-Za-z_-]+", split):
-                raise UserError(f"{where}: split {split!r} cannot be a folder's name")
-            if share is not None and _draw(path) < share:
-                split = "validation"
-            yield split or "train", Row(reader.line_num, path, label, key, start, end)
-    except csv.Error as error:
-        raise UserError(f"{file}: line {reader.line_num}: not valid CSV: {error}") from None
 
 
 def _header(found: list[str], file: Path) -> list[str]:
@@ -261,19 +315,17 @@ def _inside(path: str, folders: list[str], where: str) -> str:
     return path
 
 
-def _span(row: Row, file: Path) -> tuple[float | None, float | None]:
-    if not row.start and not row.end:
-        return None, None
+def _span(start: str, end: str, where: str) -> tuple[float | None, float | None]:
     span = []
-    for name, text in (("start", row.start), ("end", row.end)):
+    for name, text in (("start", start), ("end", end)):
         try:
             value = float(text) if text else None
         except ValueError:
             value = math.nan
         if value is not None and not 0 <= value < math.inf:
-            raise UserError(f"{file}: line {row.line}: {name} {text!r} is not a time in seconds")
+            raise UserError(f"{where}: {name} {text!r} is not a time in seconds")
         span.append(value)
-    start, end = span
-    if end is not None and end <= (start or 0):
-        raise UserError(f"{file}: line {row.line}: end {row.end} is not after start {row.start or 0}")
-    return start, end
+    first, last = span
+    if last is not None and last <= (first or 0):
+        raise UserError(f"{where}: end {end} is not after start {start or 0}")
+    return first, last

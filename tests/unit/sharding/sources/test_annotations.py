@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -194,3 +195,12 @@ def test_the_fingerprint_tells_any_change() -> None:
         videos[:1],
     ]
     assert len({fingerprint(v) for v in [videos, *changed]}) == len(changed) + 1
+
+
+def test_the_fingerprint_is_that_of_the_rows_as_json() -> None:
+    paths = ["a/b c-1_.mp4", 'a"b.mp4', "a\\b.mp4", "é.mp4", "a\x7f.mp4"]
+    videos = [Video(str(i), path, label) for i, path in enumerate(paths) for label in (None, 3)]
+    videos += [Video("s", "a.mp4", 0, 1.5, None), Video("e", "a.mp4", 0, None, 2), Video("é", "a.mp4", 0)]
+    rows = [[v.key, v.path, v.label, v.start, v.end, v.about] for v in videos]
+    text = "".join(json.dumps(row, sort_keys=True, separators=(",", ":")) + "\n" for row in rows)
+    assert fingerprint(videos) == hashlib.sha256(text.encode()).hexdigest()

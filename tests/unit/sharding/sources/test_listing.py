@@ -177,9 +177,9 @@ def test_a_share_of_the_videos_is_for_validation(tmp_path: Path) -> None:
     assert not {v.path for v in train.videos} & {v.path for v in validation.videos}
     more = {v.path for v in list(load_all("csv", file, share=0.3))[1].videos}
     assert {v.path for v in validation.videos} < more
-    assert "validation share 0.2" in train.identity
+    assert "validation share 0.2" in train.identity(train.videos)
     (alone,) = load_all("csv", file)
-    assert alone.split == "train" and "share" not in alone.identity
+    assert alone.split == "train" and "share" not in alone.identity(alone.videos)
 
 
 def test_a_share_needs_a_list_without_splits_and_videos_on_both_sides(tmp_path: Path) -> None:
