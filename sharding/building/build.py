@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from sharding import storage
@@ -61,10 +62,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """One split: its recipe, and the videos of each of its shards."""
+    """One split: its recipe, the videos of each of its shards, and the keys of those without a label."""
 
     recipe: Recipe
     shards: list[Piece]
+    unlabelled: list[str]
 
 
 @dataclass
@@ -158,14 +160,25 @@ def make_plans(request: Request) -> list[Plan]:
         request.validation_share,
     )
     plans = [make_plan(listed, request.settings) for listed in every]
-    for note in oddities.notes({plan.recipe.split: plan.shards for plan in plans}):
+    for note in _oddities(plans):
         print(f"note: {note}", file=sys.stderr)
     return plans
 
 
+def _oddities(plans: list[Plan]) -> list[str]:
+    splits = {plan.recipe.split: plan.shards for plan in plans}
+    without = {plan.recipe.split: plan.unlabelled for plan in plans}
+    return oddities.notes(splits, without)
+
+
 def make_plan(listed: Annotations, settings: Settings) -> Plan:
     """Which videos go in which shard (see the top of this file)."""
-    ranks = b"".join(_rank(video.key, settings.seed) for video in listed.videos)
+    ranks = bytearray()
+    unlabelled = []
+    for video in listed.videos:
+        ranks += _rank(video.key, settings.seed)
+        if video.label is None:
+            unlabelled.append(video.key)
     videos = Piece(listed.videos, order(ranks))
     size = settings.samples_per_shard
     shards = [videos[i : i + size] for i in range(0, len(videos), size)]
@@ -174,10 +187,10 @@ def make_plan(listed: Annotations, settings: Settings) -> Plan:
         split=listed.split,
         classes=listed.classes,
         settings=settings.to_dict(),
-        annotations=listed.identity(videos),
+        annotations=listed.identity(chain.from_iterable(shards)),
         shards=len(shards),
     )
-    return Plan(recipe, shards)
+    return Plan(recipe, shards, unlabelled)
 
 
 def _rank(key: str, seed: int) -> bytes:

@@ -6,16 +6,18 @@ from itertools import chain
 from sharding.sources.videos import Video
 
 
-def notes(splits: Mapping[str, Sequence[Sequence[Video]]]) -> list[str]:
-    """A sentence for each oddity of these splits, whose videos come shard by shard."""
-    return [*_without_label(splits), *_in_two_splits(splits)]
+def notes(splits: Mapping[str, Sequence[Sequence[Video]]], unlabelled: Mapping[str, list[str]]) -> list[str]:
+    """A sentence for each oddity of these splits, whose videos come shard by shard; `unlabelled`: keys of each."""
+    return [*_without_label(splits, unlabelled), *_in_two_splits(splits)]
 
 
-def _without_label(splits: Mapping[str, Sequence[Sequence[Video]]]) -> list[str]:
+def _without_label(
+    splits: Mapping[str, Sequence[Sequence[Video]]], unlabelled: Mapping[str, list[str]]
+) -> list[str]:
     told = []
     for split, shards in splits.items():
         total = sum(map(len, shards))
-        missing = [video.key for shard in shards for video in shard if video.label is None]
+        missing = unlabelled[split]
         if 0 < len(missing) < total:
             told.append(
                 f"{len(missing)} of {total} videos of {split} have no label, such as {min(missing)}; "

@@ -39,7 +39,7 @@ class Piece(Sequence[Video]):
         return list, (list(self),)
 
 
-def order(ranks: bytes) -> npt.NDArray[np.intp]:
+def order(ranks: bytes | bytearray) -> npt.NDArray[np.intp]:
     """The numbers of keys in the order of their ranks of 16 bytes each, which come one after another."""
     halves = np.frombuffer(ranks, ">u8").reshape(-1, 2)
     return np.lexsort((halves[:, 1], halves[:, 0]))

@@ -6,7 +6,7 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TextIO, overload
 
@@ -22,6 +22,7 @@ _MOST_CLASSES = 100_000
 _NUMBER = re.compile(r"([+-]?)(\d+)(?:\.0*)?")  # pandas writes 3.0 where a column of numbers has gaps
 _PLAIN_PATH = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*)*")  # most are so, and need no closer look
 _PLAIN_KEY = re.compile(r"[0-9A-Za-z_-]+")
+_NO_KEY = re.compile(r"[^0-9A-Za-z_-]+")
 
 
 class _Split(Sequence[Video]):
@@ -30,7 +31,7 @@ class _Split(Sequence[Video]):
     def __init__(self) -> None:
         self.lines = array("L")
         self.paths: list[str] = []
-        self.labels: list[str] = []  # each text is held once
+        self.labels: list[str] = []  # each text is held once, of all splits
         self.ids: dict[int, str] = {}
         self.cuts: dict[int, tuple[str, str]] = {}
         self.keys: list[str] = []
@@ -39,6 +40,9 @@ class _Split(Sequence[Video]):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __iter__(self) -> Iterator[Video]:
+        return map(self.__getitem__, range(len(self)))
 
     @overload
     def __getitem__(self, i: int) -> Video: ...
@@ -199,10 +203,10 @@ def key_of(path: str, start: str = "", end: str = "") -> str:
         stem = folder + slash + (name.rpartition(".")[0] or name)
     else:
         stem = str(PurePosixPath(path).with_suffix(""))
-    whole = "_".join(part for part in (stem, start, end) if part)
+    whole = "_".join(part for part in (stem, start, end) if part) if start or end else stem
     if len(whole) <= MAX_KEY_BYTES and _PLAIN_KEY.fullmatch(whole):
         return whole
-    key = re.sub(r"[^0-9A-Za-z_-]+", "_", whole)
+    key = _NO_KEY.sub("_", whole)
     return _with_hash(key, whole) if len(key) > MAX_KEY_BYTES else key
 
 
@@ -239,10 +243,11 @@ def _keys(rows: _Split, file: Path) -> list[str]:
 def _alike(keys: list[str]) -> list[int]:
     """The numbers of all keys that another one equals, in order; without a set of a million texts."""
     hashes = np.fromiter(map(hash, keys), np.int64, len(keys))
-    values, counts = np.unique(hashes, return_counts=True)
-    if len(values) == len(keys):
+    values = np.sort(hashes)
+    twice = values[1:][values[1:] == values[:-1]]
+    if not len(twice):
         return []
-    suspects = np.flatnonzero(np.isin(hashes, values[counts > 1])).tolist()
+    suspects = np.flatnonzero(np.isin(hashes, twice)).tolist()
     times = Counter(keys[i] for i in suspects)
     return [i for i in suspects if times[keys[i]] > 1]
 

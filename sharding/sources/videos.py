@@ -4,9 +4,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sharding.errors import UserError
 from sharding.format.keys import key_fault
@@ -14,8 +14,7 @@ from sharding.format.keys import key_fault
 _NOTHING: dict[str, Any] = {}  # shared: there may be a million videos
 
 
-@dataclass(frozen=True, slots=True)
-class Video:
+class Video(NamedTuple):
     """One labelled video.
 
     `key` names the sample; `path` is relative to the video folder (a file, or a folder of JPEGs); `label` is the
@@ -28,7 +27,7 @@ class Video:
     label: int | None
     start: float | None = None
     end: float | None = None
-    about: dict[str, Any] = field(default_factory=lambda: _NOTHING)
+    about: dict[str, Any] = _NOTHING
 
 
 @dataclass(frozen=True)
