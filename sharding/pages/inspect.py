@@ -2,14 +2,19 @@
 
 import random
 import statistics
+from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
 from sharding.format.shard import SampleRow
+from sharding.format.soundness import at_once
 from sharding.pages import contact, units
 from sharding.pages.contact import Sheet
 
@@ -18,33 +23,29 @@ _READERS = 4  # samples read at the same time: each is held in memory whole
 
 @dataclass(frozen=True)
 class Split:
-    """One split: its manifest, the rows of all its samples, and the sheets of some of them."""
+    """One split: its manifest, the frames and bytes of each sample, and the sheets of some of them.
+
+    `labels` counts the samples of each class, and of None.
+    """
 
     made: Manifest
-    rows: list[SampleRow]
+    frames: Sequence[int]
+    sizes: Sequence[int]
+    labels: Counter[int | None]
     sheets: list[Sheet]
-
-    @property
-    def frames(self) -> list[int]:
-        """Frames of each sample."""
-        return [row.frames for row in self.rows]
-
-    @property
-    def sizes(self) -> list[int]:
-        """Bytes of each sample in its tar."""
-        return [row.bytes for row in self.rows]
 
     @property
     def classes(self) -> list[tuple[int, int]]:
         """(class index, samples), the largest first; none where no sample has a label."""
-        counts = Counter(row.label for row in self.rows if row.label is not None)
-        if not counts:
+        if not set(self.labels) - {None}:
             return []
-        return sorted(((i, counts[i]) for i in range(len(self.made.classes))), key=lambda c: (-c[1], c[0]))
+        return sorted(
+            ((i, self.labels[i]) for i in range(len(self.made.classes))), key=lambda c: (-c[1], c[0])
+        )
 
     @property
     def unlabelled(self) -> int:
-        return sum(row.label is None for row in self.rows)
+        return self.labels[None]
 
     @property
     def damaged(self) -> list[Sheet]:
@@ -54,7 +55,7 @@ class Split:
     def lines(self) -> list[str]:
         """For the user."""
         lines = [self.made.line()]
-        if self.rows:
+        if self.frames:
             lines += [f"  frames   {spread(self.frames)}", f"  bytes    {spread(self.sizes, units.size)}"]
             lines += [f"  labels   {self.class_line()}"]
         lines += [f"  sample {sheet.row.key} is damaged: {sheet.problem}" for sheet in self.damaged]
@@ -73,7 +74,7 @@ class Split:
         return said
 
 
-def spread(values: list[int], unit: Callable[[float], str] = "{:,}".format) -> str:
+def spread(values: Sequence[int], unit: Callable[[float], str] = "{:,}".format) -> str:
     """`least to most, median m`."""
     low, high = unit(min(values)), unit(max(values))
     return low if low == high else f"{low} to {high}, median {unit(statistics.median_low(values))}"
@@ -86,8 +87,8 @@ def look(urls: list[str], samples: int, every: int | None = None, seed: int = 0)
     sidecar is missing or malformed.
     """
     mades = [manifest.load(url) for url in urls]
-    placed = [sample_rows(made) for made in mades]
-    chosen = [_choose(rows, samples, seed) for rows in placed]
+    read_splits = [_read(made, samples, seed) for made in mades]
+    chosen = [part.chosen for part in read_splits]
     pictures = sum(len(contact.frames(row.frames, every)) for rows in chosen for _, row in rows)
     height = contact.picture_height(pictures)
 
@@ -96,8 +97,8 @@ def look(urls: list[str], samples: int, every: int | None = None, seed: int = 0)
 
     with ThreadPoolExecutor(_READERS) as threads:
         return [
-            Split(made, [row for _, row in rows], list(threads.map(read, some)))
-            for made, rows, some in zip(mades, placed, chosen, strict=True)
+            Split(made, part.frames, part.sizes, part.labels, list(threads.map(read, part.chosen)))
+            for made, part in zip(mades, read_splits, strict=True)
         ]
 
 
@@ -106,6 +107,31 @@ def sample_rows(made: Manifest) -> list[tuple[str, SampleRow]]:
     return [(made.shard_url(i), row) for i, sidecar in enumerate(made.sidecars()) for row in sidecar.samples]
 
 
-def _choose(rows: list[tuple[str, SampleRow]], samples: int, seed: int) -> list[tuple[str, SampleRow]]:
-    numbers = random.Random(seed).sample(range(len(rows)), min(samples, len(rows)))
-    return [rows[i] for i in sorted(numbers)]
+class _Part(NamedTuple):
+    """What is kept of the rows of one shard or more: there may be a million, and a row is an object."""
+
+    frames: "array[int]"
+    sizes: "array[int]"
+    labels: Counter[int | None]
+    chosen: list[tuple[str, SampleRow]]
+
+
+def _read(made: Manifest, samples: int, seed: int) -> _Part:
+    """The rows of a split, and `samples` of them at random with the URLs of their tars."""
+    numbers = sorted(random.Random(seed).sample(range(made.samples), min(samples, made.samples)))
+    starts = list(accumulate((row.samples for row in made.shards), initial=0))
+
+    def read(i: int) -> _Part:
+        rows = made.sidecar(i).samples
+        wanted = numbers[bisect_left(numbers, starts[i]) : bisect_left(numbers, starts[i + 1])]
+        chosen = [(made.shard_url(i), rows[number - starts[i]]) for number in wanted]
+        frames, sizes = array("Q", [row.frames for row in rows]), array("Q", [row.bytes for row in rows])
+        return _Part(frames, sizes, Counter(row.label for row in rows), chosen)
+
+    whole = _Part(array("Q"), array("Q"), Counter(), [])
+    for part in at_once(read, range(len(made.shards))):
+        whole.frames.extend(part.frames)
+        whole.sizes.extend(part.sizes)
+        whole.labels.update(part.labels)
+        whole.chosen.extend(part.chosen)
+    return whole

@@ -45,7 +45,7 @@ def _section(split: Split) -> str:
         f'<section id="{escape(made.split)}">\n<h2>{escape(made.split)}</h2>',
         f'<p class="quiet">{escape(made.dataset)}, built with {_settings(made.settings)}</p>',
     ]
-    if split.rows:
+    if split.frames:
         parts += [_plots(split), _samples(split), _classes(split)]
     return "\n".join([*parts, _failures(split), "</section>"])
 
@@ -70,7 +70,7 @@ def _plots(split: Split) -> str:
 
 
 def _samples(split: Split) -> str:
-    title = f"{len(split.sheets)} samples of {len(split.rows):,}, at random"
+    title = f"{len(split.sheets)} samples of {len(split.frames):,}, at random"
     return "\n".join([f"<h3>{title}</h3>", *(_sample(sheet, split.made.classes) for sheet in split.sheets)])
 
 

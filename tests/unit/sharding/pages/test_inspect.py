@@ -168,7 +168,7 @@ def test_a_damaged_sample_is_shown_and_changes_the_exit_status(
 
 def test_a_mistake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path)]) == 2
-    assert "no train, validation or test in it" in capsys.readouterr().err
+    assert "no splits of a shard set in it" in capsys.readouterr().err
     assert main(["inspect", str(tmp_path / "manifest.json")]) == 2
     assert "no such manifest" in capsys.readouterr().err
     with pytest.raises(UserError, match="no such manifest"):
