@@ -408,7 +408,7 @@ def workers_of(driver: int) -> set[int]:
 def wait_for_shards(process: "subprocess.Popen[str]", out: Path, count: int) -> None:
     """Until the first file is begun and `count` shards are done, or the process has ended."""
     while process.poll() is None and (
-        len(list(out.glob("*/shard-*.json"))) < count or not list(out.glob("*/*"))
+        len(list(out.glob("*/shard-*.json"))) < count or not list(out.glob("*/*shard-*"))
     ):
         time.sleep(0.001)
 
@@ -416,7 +416,7 @@ def wait_for_shards(process: "subprocess.Popen[str]", out: Path, count: int) -> 
 def test_an_interrupt_ends_in_one_line_and_leaves_nothing_half_done(videos: Path, tmp_path: Path) -> None:
     process = driver(videos, tmp_path, "--workers", "2")
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*/*")) and process.poll() is None and time.monotonic() < deadline:
+    while not list(tmp_path.glob("*/*shard-*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate(timeout=60)
