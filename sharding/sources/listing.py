@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TextIO, overload
 
-import numpy as np
-
 from sharding.errors import UserError
 from sharding.format.keys import MAX_KEY_BYTES
 from sharding.sources.videos import Annotations, Video, check_keys, read_lines, read_text
@@ -242,6 +240,8 @@ def _keys(rows: _Split, file: Path) -> list[str]:
 
 def _alike(keys: list[str]) -> list[int]:
     """The numbers of all keys that another one equals, in order; without a set of a million texts."""
+    import numpy as np  # late: --help of the command line comes by here
+
     hashes = np.fromiter(map(hash, keys), np.int64, len(keys))
     values = np.sort(hashes)
     twice = values[1:][values[1:] == values[:-1]]
