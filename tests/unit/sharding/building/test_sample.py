@@ -8,6 +8,8 @@ import av
 import pytest
 from PIL import Image
 
+from sharding.archives.films import Films
+from sharding.archives.spans import Span
 from sharding.building import sample, spool
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
@@ -72,7 +74,7 @@ def test_at_most_so_many_frames_are_spread_over_the_video(tmp_path: Path) -> Non
 
 
 def encoded(
-    monkeypatch: pytest.MonkeyPatch, video: Video, folder: Path, settings: Settings
+    monkeypatch: pytest.MonkeyPatch, video: Video, folder: Path | Films, settings: Settings
 ) -> tuple[object, bytes, int]:
     """What a video gives, and how many of its frames were encoded for it."""
     calls = []
@@ -107,6 +109,30 @@ def test_only_the_frames_that_are_kept_are_encoded(
     monkeypatch.setattr(count, "expected_frames", lambda *_: 5000)
     again = encoded(monkeypatch, video, tmp_path, Settings(short_side=48, max_frames=1000, fps=fps))
     assert again[:2] == whole[:2]
+
+
+def test_of_a_film_in_memory_too_only_those_are_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "7.mp4", 48, codec="mpeg4")
+    size = (tmp_path / "7.mp4").stat().st_size
+    films = Films({"7.mp4": Span(str(tmp_path / "7.mp4"), 0, size, size)})
+    video, settings = Video("7", "7.mp4", 0, 1.0), Settings(short_side=48, max_frames=4)
+    usual = encoded(monkeypatch, video, tmp_path, settings)
+    assert encoded(monkeypatch, video, films, settings) == usual and usual[2] == 4
+    monkeypatch.setattr(count, "expected_frames", lambda *_: 100)
+    assert encoded(monkeypatch, video, films, settings)[:2] == usual[:2]
+
+
+def test_of_pictures_at_their_own_size_the_kept_ones_are_the_files(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    files = [tmp_path / "7" / f"{number}.jpg" for number in range(12)]
+    for number, file in enumerate(files):
+        Image.new("RGB", (64, 48), (20 * number, 0, 0)).save(file)
+    meta, jpegs = sample.encode(Video("7", "7", 0), tmp_path, Settings(short_side=None, max_frames=4))
+    with jpegs:
+        assert list(jpegs) == [files[number].read_bytes() for number in (1, 4, 7, 10)]
+    assert (meta["frames"], meta["fps"], meta["width"], meta["height"]) == (4, 4.0, 64, 48)
 
 
 def test_a_short_video_keeps_all_frames_under_a_limit(tmp_path: Path) -> None:

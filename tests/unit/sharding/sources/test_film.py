@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from sharding.sources.count import expected_frames
 from sharding.sources.decode import Unusable, at_most_fps, read
 from tests.unit.sharding.videos import picture, psnr, real_clips, shown, write_video
 
@@ -213,6 +214,8 @@ def test_playlists_and_text_are_no_films(tmp_path: Path) -> None:
         for video in (folder / name, in_memory(folder / name)):
             with pytest.raises(Unusable, match=r"not a file format of films|cannot be decoded"):
                 list(read(video).frames)
+            assert expected_frames(video, None, None, None) is None
+    assert expected_frames(film, None, None, None) == 24
     for number in range(4):
         shutil.copy(film, folder / f"v{number}.ts")
     with pytest.raises(Unusable, match="no such file"):
@@ -230,6 +233,8 @@ def test_what_is_no_regular_file_fails_at_once(tmp_path: Path) -> None:
         read(tmp_path / "zero.mp4")
     with pytest.raises(Unusable, match="a folder without pictures"):
         read(tmp_path / "folder.mp4")
+    for name in ("pipe.mp4", "zero.mp4", "folder.mp4", "none.mp4"):
+        assert expected_frames(tmp_path / name, None, None, None) is None
     assert time.monotonic() - began < 2
 
 
