@@ -72,7 +72,7 @@ class Downloads:
     """A folder of downloads, looked at; and `spool`, the folder for what is unpacked of it."""
 
     def __init__(self, folder: Path, spool: Path, label_names: Collection[str]) -> None:
-        self.folder, self.spool = folder.resolve(), spool
+        self.folder, self.spool = folder.resolve(), spool.resolve()
         self.contents: Contents = folders.look(self.folder, label_names)
         self.bytes = sum(size for _, size, _ in self.contents.files)
 

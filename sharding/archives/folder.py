@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from sharding.archives import parts, zips
+from sharding.archives import parts, spans, zips
 from sharding.archives.joined import GZIP
 from sharding.archives.parts import ARCHIVE, Part
 from sharding.archives.spans import Span
@@ -114,10 +114,8 @@ def _add_zip(file: Path, contents: Contents, pieces: list[Part], label_names: Co
 
 def _check_beginning(stream: list[Part]) -> None:
     first = stream[0]
-    with Path(first.span.file).open("rb") as file:
-        file.seek(first.span.offset)
-        head = file.read(512)
-    if first.span.deflated or head.startswith(GZIP) or head[_TAR_MAGIC] == b"ustar":
+    head = next(spans.chunks(first.span, str(first)), b"")[:512]
+    if head.startswith(GZIP) or head[_TAR_MAGIC] == b"ustar":
         return
     if first.index > 0:
         raise UserError(

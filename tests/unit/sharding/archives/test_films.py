@@ -98,6 +98,18 @@ def test_a_missing_part_is_named_by_its_number(shape: Shape, videos: Path, tmp_p
         read_all(archives, tmp_path / "spool")
 
 
+@pytest.mark.parametrize("deflated", [False, True])
+def test_the_first_part_is_missed_where_numbers_begin_at_1(
+    deflated: bool, videos: Path, tmp_path: Path
+) -> None:
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    downloads.zip_parts(videos, archives, deflated)
+    (archives / f"{NAME}-00.zip").unlink()
+    with pytest.raises(UserError, match=r"part 00 of .* is missing: part 01 of .* is not its beginning"):
+        read_all(archives, tmp_path / "spool")
+
+
 def test_a_number_that_is_missing_among_zips_of_films(videos: Path, tmp_path: Path) -> None:
     archives = packed(downloads.film_zips, videos, tmp_path)
     (archives / "films_2.zip").unlink()
