@@ -99,8 +99,8 @@ def main() -> None:
     print("# Archives: a download to films that can be read\n")
     print(
         f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}; `python -m benchmarks.archives`. "
-        f"{FILMS} films, {size:.0f} MB, in {PARTS} zips; medians of {TURNS} turns. Load average: {load:.1f} at the start, "
-        f"{os.getloadavg()[0]:.1f} at the end.\n"
+        f"{FILMS} films, {size:.0f} MB, in {PARTS} zips; medians of {TURNS} turns. "
+        f"Load average: {load:.1f} at the start, {os.getloadavg()[0]:.1f} at the end.\n"
     )
     print(
         "| | MB/s by the clock | MB/s of processor time | for v2's 19.4 GB, processor s |\n|---|---|---|---|"
