@@ -112,6 +112,16 @@ def tagged(tag: str) -> list[int]:
     return found
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether `pid` has a handler for a signal by now: before its first line it has none."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def alive(pid: int) -> bool:
     """Whether `pid` runs; one that has ended and is not yet waited for does not."""
     try:

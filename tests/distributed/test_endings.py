@@ -15,7 +15,7 @@ from tests import shards
 from tests.distributed.test_agent import with_agent
 from tests.distributed.test_training import losses, training
 from tests.jobs import Job, started
-from tests.processes import wait_for, wait_until
+from tests.processes import catches, wait_for, wait_until
 from tests.stores import free_ports
 
 
@@ -101,9 +101,10 @@ def test_a_run_whose_terminal_is_closed_saves_and_ends(root: str, tmp_path: Path
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_while_starting_is_obeyed(root: str, tmp_path: Path, number: signal.Signals) -> None:
     moments = random.Random(number)
-    for i, seconds in enumerate((0.2, moments.uniform(0.2, 12.0))):
+    for i, seconds in enumerate((0.0, moments.uniform(0.2, 12.0))):
         folder, log = tmp_path / f"run-{i}", tmp_path / f"log-{i}"
         with started(command(root, folder), log) as job:
+            wait_for(lambda job=job: catches(job.process.pid, signal.SIGUSR1))  # type: ignore[misc]
             time.sleep(seconds)
             os.kill(job.process.pid, number)
             assert_stopped(job, folder)
@@ -115,8 +116,9 @@ def test_one_rank_that_is_told_while_starting_stops_all(root: str, tmp_path: Pat
     folder, log = tmp_path / "run", tmp_path / "log"
     with started(command(root, folder), log) as job:
         wait_until(lambda: len(job.ranks) == 2, 120, job.process, log)
-        time.sleep(1)
-        os.kill(job.ranks[1], signal.SIGUSR1)
+        rank = job.ranks[1]
+        wait_until(lambda: catches(rank, signal.SIGUSR1), 60, job.process, log)
+        os.kill(rank, signal.SIGUSR1)
         assert_stopped(job, folder)
 
 
