@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from sharding import __version__
-from sharding.arguments import Arguments, place
+from sharding.arguments import Arguments, at_least_1, place
 from sharding.sources.annotations import DATASETS
 
 
@@ -98,14 +98,14 @@ def _add_estimate(estimate: argparse.ArgumentParser) -> None:
     run = estimate.add_argument_group("how")
     run.add_argument(
         "--videos-sampled",
-        type=_positive,
+        type=at_least_1,
         default=64,
         metavar="N",
         help="videos to try of each split (default: 64)",
     )
     run.add_argument(
         "--cores",
-        type=_positive,
+        type=at_least_1,
         default=_processors(),
         metavar="N",
         help="processors to predict the build's time for (default: those this process may use)",
@@ -132,11 +132,15 @@ def _add_inspect(inspect: argparse.ArgumentParser) -> None:
         "--out", default="inspect.html", metavar="PAGE", type=place, help="the page (default: inspect.html)"
     )
     inspect.add_argument(
-        "--samples", type=_positive, default=12, metavar="N", help="samples shown of each split (default: 12)"
+        "--samples",
+        type=at_least_1,
+        default=12,
+        metavar="N",
+        help="samples shown of each split (default: 12)",
     )
     inspect.add_argument(
         "--every",
-        type=_positive,
+        type=at_least_1,
         metavar="K",
         help="show every K-th frame of a sample (default: some ten, evenly)",
     )
@@ -164,7 +168,7 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
     _add_split(compare, "look at")
     _add_workers(compare)
     compare.add_argument(
-        "--most", type=_positive, default=10, metavar="N", help="videos named of each kind (default: 10)"
+        "--most", type=at_least_1, default=10, metavar="N", help="videos named of each kind (default: 10)"
     )
 
 
@@ -246,7 +250,7 @@ def _add_split(command: argparse._ActionsContainer, verb: str) -> None:
 def _add_workers(command: argparse._ActionsContainer) -> None:
     command.add_argument(
         "--workers",
-        type=_positive,
+        type=at_least_1,
         default=_processors(),
         metavar="N",
         help="processes (default: the processors this one may use)",
@@ -281,13 +285,6 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError("must be more than 0 and less than 1")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
     return value
 
 

@@ -66,20 +66,6 @@ class World:
             dist.broadcast_object_list(values)
         return values[0]
 
-    def from_main(self, make: Callable[[], T]) -> T:
-        """What `make` returns on the main process, on every rank; a `UserError` that it raises there, too."""
-        made: T | None = None
-        mistake: UserError | None = None
-        if self.main:
-            try:
-                made = make()
-            except UserError as error:
-                mistake = error
-        made, mistake = self.share((made, mistake))
-        if mistake is not None:
-            raise mistake
-        return made  # type: ignore[return-value]
-
     def any(self, value: bool) -> bool:
         """Whether `value` holds on any rank; every rank must call it."""
         if self.ranks == 1:

@@ -36,7 +36,7 @@ class Checkpoints:
         """
         content = _to_bytes(state)
         entry = {"name": f"step-{step:08d}.pt", "step": step, "sha256": hashlib.sha256(content).hexdigest()}
-        best = _read_json(self._url("best.json"))
+        best = self.best()
         if best.get("name") == entry["name"] and best["sha256"] != entry["sha256"]:
             # A run that was killed after this step does it again: the best one's file is about to be another.
             storage.remove(self._url("best.json"))
