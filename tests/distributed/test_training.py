@@ -1,5 +1,6 @@
 """Training on several processes: the same as on one, and the same after a kill as without it."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -77,14 +78,19 @@ def test_two_processes_train_like_one(root: str, tmp_path: Path) -> None:
     assert any(not torch.equal(tensor, torch.zeros_like(tensor)) for tensor in ours.values())
 
 
+def saved(folder: Path) -> int:
+    """The steps in the newest checkpoint of a run, 0 before there is one."""
+    index = folder / "checkpoints" / "latest.json"
+    return int(json.loads(index.read_text())["step"]) if index.exists() else 0
+
+
 def killed(command: list[str], folder: Path, log: Path, at_step: int) -> None:
     """Start a run and kill all its processes as soon as `at_step` steps are reported and a checkpoint is complete.
 
     A checkpoint is written beside training, so that steps after it may be reported before it is there.
     """
-    named = folder / "checkpoints/latest.json"
     with started(command, log) as process:
-        wait_until(lambda: named.exists() and len(losses(folder)) >= at_step, 120, process, log)
+        wait_until(lambda: saved(folder) > 0 and len(losses(folder)) >= at_step, 120, process, log)
         assert len(descendants(process.pid)) >= 2
         kill_tree(process)
 

@@ -106,7 +106,7 @@ def test_commands_are_taken_from_shell_text() -> None:
         ("torchrun --nprocs 8 -m pipeline.train --config demo", "nprocs"),
         ("python -m pipeline.agent --nnodes 4 -m pipeline.bench step --config demo data.x=1", "data.x"),
         ("blvnet-launch local --config demo run.foldr=x", "did you mean run.folder"),
-        ("blvnet-launch slurm shard --tasks 4 -- --dataset csv --out x", "--annotations"),
+        ("blvnet-launch slurm shard --tasks 4 -- --dataset csv --out x", "--videos --archives"),
         ("sbatch launch/train.sbatch demo optim.x=1", "optim.x"),
         ("sbatch launch/nothing.sbatch demo", "launch/nothing.sbatch"),
         ("make nothing", "nothing"),

@@ -141,6 +141,7 @@ def test_a_real_run_with_little_shared_memory_ends_at_once(
             "model.num_frames=8",
             "optim.global_batch=8",
             "optim.epochs=1",
+            "optim.warmup_epochs=0",
         ),
         *(["optim.global_batch=24", "data.size=224", "data.short_side=224"] if checked else []),
         *("data.workers=2", "run.log_steps=1"),
