@@ -31,6 +31,8 @@ _LIMITED_RANGE, _FULL_RANGE = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 # What swscale takes for full range, however it is tagged.
 _STRETCHED = np.clip((np.arange(256) - 16) * 255 / 219, 0, 255).round().astype(np.uint8)
 
+# A side that every kind of chroma divides.
+_WHOLE = 64
 # Chroma that is off by less than this, in chroma pixels, stays as it is.
 _NEAR_ENOUGH = 0.05
 
@@ -65,7 +67,7 @@ class Resizer:
     ) -> None:
         self._given_turn = turn
         self._short_side, self._enlarge, self._aspect = short_side, enlarge, aspect
-        self._swscale = VideoReformatter()
+        self._swscale, self._widen = VideoReformatter(), VideoReformatter()
         self._turn = UPRIGHT
         self._scaled = (0, 0)
         self.source_size = (0, 0)  # width, height as displayed
@@ -76,6 +78,9 @@ class Resizer:
             self.begin(frame)
         name = frame.format.name
         rgb, gray = frame.format.is_rgb, name.startswith(("gray", "ya"))
+        if rgb and min(component.bits for component in frame.format.components) < 8:
+            # On the way to luma swscale leaves out the low bits that such a pixel has not: white would be 248.
+            frame = self._widen.reformat(frame, format="rgb24")
         full = frame.color_range == _FULL_RANGE or rgb or gray or name.startswith("yuvj")
         scaled = self._swscale.reformat(
             frame,
@@ -113,18 +118,19 @@ class Resizer:
         if fault := size_fault(*self.size):  # before swscale reserves memory for it
             raise Unusable(fault)
         self.source_size = (height, width) if self._turn.transpose else (width, height)
-        self._shift_x = _chroma_shift(width, frame.format.chroma_width(width), self._scaled[0])
-        self._shift_y = _chroma_shift(height, frame.format.chroma_height(height), self._scaled[1])
+        self._shift_x = _chroma_shift(width, _WHOLE // frame.format.chroma_width(_WHOLE), self._scaled[0])
+        self._shift_y = _chroma_shift(height, _WHOLE // frame.format.chroma_height(_WHOLE), self._scaled[1])
 
 
-def _chroma_shift(luma: int, chroma: int, scaled: int) -> npt.NDArray[np.int16] | None:
+def _chroma_shift(luma: int, pixels: int, scaled: int) -> npt.NDArray[np.int16] | None:
     """How far to the right each chroma sample of a scaled row is to be taken from, in 1/64 sample; None if nowhere.
 
-    The chroma of an odd side covers one pixel more than the side has. swscale makes one chroma row fill the other all
-    the same, so that between an odd and an even side it is stretched, at the far end by a whole pixel.
+    `pixels` is how many of the source's one of its chroma samples covers. The last one of a side that they do not
+    divide covers more than the side has. swscale makes one chroma row fill the other all the same, so that between
+    such a side and another it is stretched, in 4:2:0 at the far end by a whole pixel.
     """
     samples = (scaled + 1) // 2
-    covered = chroma * (2 if chroma < luma else 1)
+    covered = -(-luma // pixels) * pixels
     stretch = (covered / luma) * (scaled / (2 * samples))
     centre = np.arange(samples) + 0.5
     shift = centre / stretch - centre
@@ -132,15 +138,14 @@ def _chroma_shift(luma: int, chroma: int, scaled: int) -> npt.NDArray[np.int16] 
 
 
 def _shifted(plane: Array, shift: npt.NDArray[np.int16]) -> Array:
-    """Each row read `shift` / 64 samples to the right (all of one sign, at most one sample): linear interpolation."""
-    moved = np.empty(plane.shape, np.int16)
-    if shift.sum() > 0:
-        moved[:, :-1], moved[:, -1] = plane[:, 1:], plane[:, -1]
-    else:
-        moved[:, 1:], moved[:, 0] = plane[:, :-1], plane[:, 0]
-    moved -= plane
-    moved *= np.abs(shift)
+    """Each row read `shift` / 64 samples to the right: linear interpolation."""
+    place = 64 * np.arange(plane.shape[1]) + shift
+    at, last = place >> 6, plane.shape[1] - 1
+    moved: npt.NDArray[np.int16] = plane.take(np.clip(at + 1, 0, last), axis=1).astype(np.int16)
+    before = plane.take(np.clip(at, 0, last), axis=1)
+    moved -= before
+    moved *= (place & 63).astype(np.int16)
     moved += 32
     moved >>= 6
-    moved += plane
+    moved += before
     return moved.astype(np.uint8)

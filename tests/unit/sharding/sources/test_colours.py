@@ -171,3 +171,11 @@ def test_a_sample_has_square_pixels_and_says_what_they_were(tmp_path: Path) -> N
 
 def test_the_recipe_holds_the_version_of_the_pixels() -> None:
     assert Settings().to_dict()["pixels"] == 2
+
+
+def test_white_of_few_bits_is_white() -> None:
+    frame = av.VideoFrame(64, 48, "rgb565le")
+    for plane in frame.planes:
+        plane.update(b"\xff" * plane.buffer_size)
+    y, _, _ = Resizer(24)(frame)
+    assert y.min() == 255

@@ -170,25 +170,34 @@ def test_resizing_is_the_same_in_every_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "short_side", "target"),
-    [((640, 360), 256, 455), ((455, 256), 360, 640), ((427, 240), 256, 455), ((640, 360), 288, 512)],
+    ("size", "short_side", "target", "pixels", "covers"),
+    [
+        ((640, 360), 256, 455, "yuv420p", 2),
+        ((455, 256), 360, 640, "yuv420p", 2),
+        ((427, 240), 256, 455, "yuv420p", 2),
+        ((640, 360), 288, 512, "yuv420p", 2),
+        ((1279, 719), 1438, 2558, "yuv420p", 2),  # chroma is to be moved by more than a sample
+        ((720, 480), 240, 360, "yuv411p", 4),  # as DV has it
+        ((719, 480), 320, 479, "yuv411p", 4),
+        ((638, 480), 320, 425, "yuv410p", 4),
+    ],
 )
 def test_chroma_stays_over_its_luma_between_odd_and_even_sides(
-    size: tuple[int, int], short_side: int, target: int
+    size: tuple[int, int], short_side: int, target: int, pixels: str, covers: int
 ) -> None:
     # Twenty waves of colour: half a sample of chroma at the far end is a twentieth of a wave, 30 levels.
-    def wave(width: int, amplitude: float) -> npt.NDArray[np.float64]:
-        place = (2 * np.arange((width + 1) // 2) + 1) / width
+    def wave(width: int, covers: int, amplitude: float) -> npt.NDArray[np.float64]:
+        place = (2 * np.arange(-(-width // covers)) + 1) * covers / (2 * width)
         return 128 + amplitude * np.sin(place * 2 * np.pi * 20)
 
-    frame = av.VideoFrame(*size, "yuv420p")
-    rows = [np.full(size[0], 120.0), wave(size[0], 95), wave(size[0], 95)]
+    frame = av.VideoFrame(*size, pixels)
+    rows = [np.full(size[0], 120.0), wave(size[0], covers, 95), wave(size[0], covers, 95)]
     for plane, row in zip(frame.planes, rows, strict=True):
         content = np.zeros((plane.height, plane.line_size), np.uint8)
         content[:, : plane.width] = row.round()
         plane.update(content.tobytes())
     _, u, v = Resizer(short_side)(frame)
-    expected = wave(target, 95 * 255 / 224)
+    expected = wave(target, 2, 95 * 255 / 224)
     assert u.shape[1] == len(expected)
     for colour in (u, v):
         error = np.abs(colour[len(colour) // 2] - expected)
