@@ -1,13 +1,17 @@
-"""From the luma and chroma of another standard to BT.601's, which JPEG means: three small sums for each pixel.
+"""A source's luma and chroma to what JPEG means by them: the matrix of BT.601, and full range.
 
 Luma is a weighted sum of red, green and blue, chroma the distance of blue and red from it. Standards differ in the
-weights alone, so that grays stay as they are, and what changes is small: a share of the chroma.
+weights alone, so that grays stay as they are, and what changes is small: a share of the chroma, three small sums for
+each pixel.
 """
 
 import functools
+from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+from av import VideoFrame
 
 from sharding.format.mjpeg import Array, Planes
 
@@ -48,6 +52,26 @@ def to_bt601(planes: Planes, colorspace: int, full: bool) -> Planes:
         part = y[row::2]
         new_y[row::2] = _added(part, wide[: len(part)])
     return new_y, new_u, new_v
+
+
+def planes_of(frame: VideoFrame, tables: list[bytes] | None = None) -> Planes:
+    """The planes of an 8-bit 4:2:0 frame; where there are `tables`, one a plane, what these make of each value."""
+    contents = [cast(bytes, plane) for plane in frame.planes]
+    if tables is not None:
+        contents = [bytes(content).translate(table) for content, table in zip(contents, tables, strict=True)]
+    y, u, v = (
+        np.frombuffer(content, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        for content, plane in zip(contents, frame.planes, strict=True)
+    )
+    return y, u, v
+
+
+def tables_of(convert: Callable[[VideoFrame], VideoFrame]) -> list[bytes]:
+    """What becomes of each value of each plane in `convert`, which changes 8-bit 4:2:0 frames value by value."""
+    ramp = VideoFrame(512, 2, "yuv420p")
+    for plane in ramp.planes:
+        plane.update((bytes(range(256)) * plane.buffer_size)[: plane.buffer_size])
+    return [bytes(cast(bytes, plane))[:256] for plane in convert(ramp).planes]
 
 
 @functools.cache
