@@ -101,11 +101,12 @@ def packed(rgb: Floats, pixels: str, standard: str, full: bool) -> list[Plane]:
     if pixels in ("nv12", "p010le"):
         y, u, v = components(rgb, standard, full, 8 if pixels == "nv12" else 10, 2, 2)
         both = np.stack([u, v], axis=-1).reshape(HEIGHT // 2, -1)
-        return [y, both] if pixels == "nv12" else [y << 6, both << 6]
+        return [y, both] if pixels == "nv12" else [plane << np.uint16(6) for plane in (y, both)]
     if pixels in ("yuyv422", "uyvy422"):
         y, u, v = components(rgb, standard, full, 8, 2, 1)
-        order = [y[:, ::2], u, y[:, 1::2], v] if pixels == "yuyv422" else [u, y[:, ::2], v, y[:, 1::2]]
-        return [np.stack(order, axis=-1).reshape(HEIGHT, -1)]
+        first, second = y[:, ::2], y[:, 1::2]
+        pairs = [first, u, second, v] if pixels == "yuyv422" else [u, first, v, second]
+        return [np.stack(pairs, axis=-1).reshape(HEIGHT, -1)]
     if found := re.fullmatch(r"gray(\d+)?(?:le)?", pixels):
         return [components(rgb, "BT.601", full, int(found[1] or 8), 1, 1)[0]]
     whole = rgb.round().astype(np.uint16)

@@ -21,6 +21,7 @@ import torch
 
 from pipeline.ranks.signals import STATUS
 from pipeline.run import checkpoint, proof
+from sharding.errors import UserError
 from tests import shards
 from tests.distributed.test_agent import with_agent
 from tests.distributed.test_training import losses, training, weights
@@ -54,7 +55,7 @@ def saved(folder: Path) -> int:
         return 0
     try:
         return int(checkpoint.load(str(folder))["position"]["done"])
-    except checkpoint.UserError:
+    except UserError:
         return 0
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -70,7 +71,7 @@ def replayed(split: Manifest, step: int) -> float:
 def measure(split: Manifest) -> dict[str, list[float]]:
     """Each side's seconds, turn by turn, after one turn that does not count."""
     sides: dict[str, Callable[[], float]] = {
-        name: lambda step=step: first_batch(split, step) for name, step in STARTS.items()
+        name: partial(first_batch, split, step) for name, step in STARTS.items()
     }
     sides["90 %, read from the start"] = lambda: replayed(split, STARTS["90 %"])
     seconds: dict[str, list[float]] = {name: [] for name in sides}

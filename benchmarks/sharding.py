@@ -34,13 +34,13 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks import videos
 from sharding.building import build, job
-from sharding.building import memory as memory_of_workers
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
 from sharding.format.recipe import claim
 from sharding.sources import annotations
 from sharding.sources.decode import read
 from sharding.sources.resize import Resizer
+from sharding.workers import memory as memory_of_workers
 
 VIDEOS = 12
 RATES = (185, 800)  # kb/s; the first is v2's
@@ -272,7 +272,7 @@ def peak(place: Path, connection: "multiprocessing.connection.Connection") -> No
 
 
 def read_rgb(path: Path) -> list[NDArray[np.uint8]]:
-    return [frame.to_ndarray(format="rgb24") for _, frame in read(path).frames]
+    return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for _, frame in read(path).frames]
 
 
 def write_long(path: Path, frames: list[NDArray[np.uint8]], count: int) -> None:

@@ -26,7 +26,7 @@ from blvnet import BLVNetTAM
 
 FRAMES, CLASSES = 16, 174
 PLAIN = "plain"
-SIDES = {"cpu": (PLAIN, "plain, channels-last", "network")}
+SIDES: dict[str, tuple[str, ...]] = {"cpu": (PLAIN, "plain, channels-last", "network")}
 SIDES["cuda"] = (*SIDES["cpu"], "plain, channels-last, compiled", "network, compiled")
 MODES = ("training", "inference")
 
@@ -44,7 +44,9 @@ def build(side: str, depth: int, device: str) -> nn.Module:
     model.to(device)
     if "channels-last" in side:
         model.to(memory_format=torch.channels_last)
-    return torch.compile(model) if "compiled" in side else model
+    if "compiled" in side:
+        model.compile()
+    return model
 
 
 def clips_for(side: str, batch: int, size: int, device: str) -> Tensor:

@@ -47,7 +47,7 @@ def _film(name: str) -> NDArray[np.uint8]:
             left = (scaled.shape[1] - WIDTH) // 2
             # a source may be a pixel too narrow
             frames.append(scaled[:, max(left, 0) :][:, :WIDTH])
-    film = np.stack(frames)
+    film = np.stack(frames).astype(np.uint8, copy=False)
     if film.shape[2] < WIDTH:
         film = np.pad(film, ((0, 0), (0, 0), (0, WIDTH - film.shape[2]), (0, 0)), mode="edge")
     return film

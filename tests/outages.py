@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.run import journal
@@ -68,13 +69,17 @@ def train(program: Program, root: str, epochs: int, outages: int, seconds: float
             start = time.monotonic()
             for outage in range(outages):
                 moment = steps * (outage + 1) // (outages + 1)
-                wait_until(lambda moment=moment: _done(root) >= moment, 240, process, log)
+                wait_until(partial(_past, root, moment), 240, process, log)
                 with away(program, seconds):
                     pass
             status = process.wait(timeout=240)
             taken = time.monotonic() - start
             kill_tree(process)
         return Outcome(status, taken, prove(f"{root}/run"), log.read_text())
+
+
+def _past(root: str, moment: int) -> bool:
+    return _done(root) >= moment
 
 
 def _done(root: str) -> int:
