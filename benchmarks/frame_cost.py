@@ -152,7 +152,11 @@ def main() -> None:
         frame, bt709 = (next(decode.read(folder / "1.webm").frames)[1] for _ in range(2))
         bt709.colorspace = 1
         tables = [
-            ("Resizing 427x240 to 455x256", "microseconds", rows(resizing(frame, bt709), args.turns, 200, 1e-6)),
+            (
+                "Resizing 427x240 to 455x256",
+                "microseconds",
+                rows(resizing(frame, bt709), args.turns, 200, 1e-6),
+            ),
             ("427x240 at its own size", "microseconds", rows(own_size(frame), args.turns, 200, 1e-6)),
             ("JPEG", "microseconds", rows(encoding(frame), args.turns, 200, 1e-6)),
             ("A film", "milliseconds", rows(thinning(folder), args.turns, 1, 1e-3 * FILMS)),

@@ -108,7 +108,7 @@ def build(request: Request) -> Summary:
     jobs = every[request.part.index :: request.part.count]
     common = Common(recipes, request.videos.resolve(), request.settings)
     films = None if request.archives is None else _once_read(request.archives)
-    missing = present.missing(jobs, common, names, request.repair, request.workers, films)
+    missing, sound = present.missing(jobs, common, names, request.repair, request.workers, films)
     summary = Summary(len(jobs))
     _refuse_absent(missing, every, names, request, films)
     if films is not None:
@@ -117,7 +117,7 @@ def build(request: Request) -> Summary:
         ]
     _build_shards(common, missing, jobs, request, summary)
     if request.part.count == 1:
-        summary.manifests = [manifest.finalize(url) for url in recipes]
+        summary.manifests = [manifest.finalize(url, sound) for url in recipes]
     return summary
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -179,10 +180,25 @@ def some_splits(root: str) -> list[str]:
     return found
 
 
-def finalize(url: str) -> Manifest:
+class Entry(NamedTuple):
+    """What a manifest keeps of a sidecar."""
+
+    row: ShardRow
+    failures: list[Failure]
+
+
+def entry(sidecar: Sidecar) -> Entry:
+    """What a manifest keeps of this one."""
+    frames = sum(row.frames for row in sidecar.samples)
+    row = ShardRow(sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), frames)
+    return Entry(row, sidecar.failures)
+
+
+def finalize(url: str, known: Mapping[Place, Entry] | None = None) -> Manifest:
     """Write the manifest of the split at `url` (`<root>/<split>`), and `failures.csv`, from its sidecars.
 
-    Raises `UserError` where shards are missing, naming them, or not sound, or were built from different things.
+    `known`: what is kept of those that the caller has read and found sound; they are not read again. Raises `UserError`
+    where shards are missing, naming them, or not sound, or were built from different things.
     """
     names = set(storage.list_names(url))
     found = sorted(name for name in names if _SIDECAR.fullmatch(name))
@@ -197,14 +213,16 @@ def finalize(url: str) -> Manifest:
         raise UserError(
             f"{storage.join(url, strange[0])}: there are {len(places)} shards, not so many; remove it"
         )
-    entries = []
-    for place, sound in zip(places, examine(places, recipe, _entry), strict=True):
+    entry_of = dict(known or {})
+    unread = [place for place in places if place not in entry_of]
+    for place, sound in zip(unread, examine(unread, recipe, entry), strict=True):
         if isinstance(sound, OtherRecipeError):
             other = difference(sound.sidecar.recipe, recipe)
             raise UserError(f"{place.sidecar_url}: built from other things than {of}: {other}")
         if isinstance(sound, UserError):
             raise sound
-        entries.append(sound)
+        entry_of[place] = sound
+    entries = [entry_of[place] for place in places]
     content = _content(recipe, entries)
     storage.write_bytes(storage.join(url, FAILURES_NAME), _failures_csv(entries))
     text = json.dumps({"format": FORMAT, **content}, ensure_ascii=False, indent=1) + "\n"
@@ -214,7 +232,7 @@ def finalize(url: str) -> Manifest:
 
 def agrees(made: Manifest) -> bool:
     """Whether the manifest's file says what the sidecars say today."""
-    entries = at_once(lambda i: _entry(made.sidecar(i)), range(len(made.shards)))
+    entries = at_once(lambda i: entry(made.sidecar(i)), range(len(made.shards)))
     content = {"format": FORMAT, **_content(made.sidecar(0).recipe, entries)}
     return bool(json.loads(storage.read_bytes(storage.join(made.root, NAME))) == content)
 
@@ -228,20 +246,7 @@ def _check_complete(url: str, places: list[Place], names: set[str]) -> None:
         )
 
 
-class _Entry(NamedTuple):
-    """What a manifest keeps of a sidecar."""
-
-    row: ShardRow
-    failures: list[Failure]
-
-
-def _entry(sidecar: Sidecar) -> _Entry:
-    frames = sum(row.frames for row in sidecar.samples)
-    row = ShardRow(sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), frames)
-    return _Entry(row, sidecar.failures)
-
-
-def _content(recipe: Recipe, entries: list[_Entry]) -> dict[str, Any]:
+def _content(recipe: Recipe, entries: list[Entry]) -> dict[str, Any]:
     rows = [entry.row for entry in entries]
     return {
         "dataset": recipe.dataset,
@@ -257,7 +262,7 @@ def _content(recipe: Recipe, entries: list[_Entry]) -> dict[str, Any]:
     }
 
 
-def _failures_csv(entries: list[_Entry]) -> bytes:
+def _failures_csv(entries: list[Entry]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("key", "reason", "shard"))
