@@ -51,7 +51,7 @@ def _build(args: argparse.Namespace) -> int:
     from sharding.building.build import Request, build
 
     max_failures = budget.parse(args.max_failures)
-    archives = downloads.look(args.archives, args.spool, args.out) if args.archives else None
+    archives = downloads.look(args.archives, args.spool, args.out)
     request = Request(
         dataset=args.dataset,
         annotations=downloads.annotations(args.dataset, args.annotations, archives),
@@ -74,12 +74,12 @@ def _build(args: argparse.Namespace) -> int:
     for made in summary.manifests:
         print(made.line())
     print(summary.line())
-    if archives is not None and args.spool is None and request.part.count == 1:
-        archives.forget()
     if request.part.count > 1:
         print(f"when all {request.part.count} tasks are done: blvnet-shard finalize {args.out}")
-    else:
-        max_failures.check(summary.manifests)
+        return 0
+    max_failures.check(summary.manifests)
+    if archives is not None and args.spool is None:
+        archives.forget()
     return 0
 
 

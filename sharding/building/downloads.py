@@ -7,8 +7,14 @@ from sharding.errors import UserError
 from sharding.sources.something import V2_FILES
 
 
-def look(folder: Path, spool: Path | None, out: str) -> Downloads:
-    """The downloads in `folder`. Without a `spool`, it is the folder beside `out`. Raises `UserError`."""
+def look(folder: Path | None, spool: Path | None, out: str) -> Downloads | None:
+    """The downloads in `folder`, if any. Without a `spool`, it is the folder beside `out`. Raises `UserError`."""
+    if folder is None:
+        if spool is not None:
+            raise UserError(
+                "--spool is where the films of --archives are kept; give --archives, or leave it out"
+            )
+        return None
     if spool is None:
         if "://" in out:
             raise UserError(f"{out}: films cannot be kept beside it; give a local folder as --spool")

@@ -176,6 +176,24 @@ def test_what_does_not_go_together_is_said(
     assert says in capsys.readouterr().err
 
 
+def test_a_spool_without_archives_is_refused(
+    usual: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(tmp_path, "--videos", str(usual / "videos"), "--spool", str(tmp_path / "spool")) == 2
+    assert capsys.readouterr().err.startswith("error: --spool is where the films of --archives are kept")
+
+
+def test_the_films_are_kept_where_too_many_failed(usual: Path, tmp_path: Path) -> None:
+    archives = downloaded(downloads.plain_parts, usual, tmp_path)
+    with (tmp_path / "few.csv").open("w") as file:
+        file.write("path,label\n1.webm,a\n2.webm,a\n")  # the second is cut
+    few = ["--dataset", "csv", "--annotations", str(tmp_path / "few.csv"), "--archives", str(archives)]
+    assert build(tmp_path, *few, "--max-failures", "0") == 2
+    assert (tmp_path / "out.spool").exists()
+    assert build(tmp_path, *few, "--max-failures", "1") == 0
+    assert not (tmp_path / "out.spool").exists()
+
+
 def test_label_files_that_are_missing_are_said(
     usual: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
