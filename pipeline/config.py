@@ -85,8 +85,10 @@ class Data(Section):
     "Height and width of a clip, in pixels."
     short_side: int = Field(256, ge=32)
     "Validation frames are resized to this shorter side, in pixels, before the centre crop."
-    sampling: Literal["segment", "reference"] = "segment"
-    "Training frames: one from each segment of the video, or the reference's rule, which never sees the tail."
+    sampling: Literal["segment", "reference", "dense"] = "segment"
+    "Training frames: one from each segment of the video; the reference's rule, which never sees the tail; or as below."
+    dense_stride: int = Field(2, ge=1)
+    "Dense training clips take every so many-th frame from a random start."
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     "Shares of the shorter side that a training crop may have."
     flip: Literal["label", "reference", "none"] = "label"
@@ -124,8 +126,8 @@ class Views(Section):
     "Clips of a video, each of `model.num_frames` frames."
     crops: Literal[1, 3, 5, 10] = 1
     "Of each frame: the centre; left, right and centre; the corners and the centre; these and their mirror images."
-    sampling: Literal["uniform", "dense"] = "uniform"
-    "uniform: a clip spans the video; dense: it takes every `dense_stride`-th frame."
+    sampling: Literal["uniform", "dense", "random"] = "uniform"
+    "uniform: a clip spans the video; dense: every `dense_stride`-th frame; random: one from each segment, by the key."
     dense_stride: int = Field(2, ge=1)
     "Frames from one frame of a dense clip to the next."
     size: Annotated[int, Field(ge=32)] | Literal["full"] | None = None

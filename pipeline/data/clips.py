@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config import Config, Views
+from pipeline.config import Config, Data, Views
 from pipeline.data import sampling
 from pipeline.data.frame_order import FrameOrder, reordered
 from pipeline.data.samples import DamagedError, Sample
@@ -26,10 +27,6 @@ from sharding.errors import UserError
 from sharding.format import header, mjpeg
 
 FrameRule = Callable[[int, int, np.random.Generator], NDArray[np.int64]]
-_FRAME_RULES: dict[str, FrameRule] = {
-    "segment": sampling.segment_indices,
-    "reference": sampling.reference_indices,
-}
 
 
 class FrameDecoder:
@@ -114,15 +111,20 @@ class EvalCutter:
 
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
         """Fill `out` with the views of `sample`; returns its label, None in a test split."""
-        clips = reordered(self._clips(sample.row.frames), self.order, sample.row.key)
+        clips = reordered(self._clips(sample.row.frames, sample.row.key), self.order, sample.row.key)
         needed, places = np.unique(clips, return_inverse=True)
         self.transform(self.decode(sample, needed), places.reshape(clips.shape), out)
         return sample.row.label
 
-    def _clips(self, video_frames: int) -> NDArray[np.int64]:
-        if self.views.sampling == "dense":
-            stride = self.views.dense_stride
-            return sampling.dense_indices(video_frames, self.num_frames, stride, self.views.clips)
+    def _clips(self, video_frames: int, key: str) -> NDArray[np.int64]:
+        match self.views.sampling:
+            case "dense":
+                stride = self.views.dense_stride
+                return sampling.dense_indices(video_frames, self.num_frames, stride, self.views.clips)
+            case "random":  # by the key, so that a video's clips are the same in every run
+                rng = np.random.default_rng(list(key.encode()))
+                clips = range(self.views.clips)
+                return np.stack([sampling.segment_indices(video_frames, self.num_frames, rng) for _ in clips])
         return sampling.uniform_indices(video_frames, self.num_frames, self.views.clips)
 
 
@@ -130,9 +132,16 @@ def train_cutter(config: Config, classes: list[str]) -> TrainCutter:
     """The training clips that `config` asks for; `classes` decide what a flip does to a label."""
     data = config.data
     transform = TrainTransform(data.size, data.scales, data.flip, mirror_labels(classes))
-    return TrainCutter(
-        config.model.num_frames, data.size, _FRAME_RULES[data.sampling], transform, FrameDecoder()
-    )
+    return TrainCutter(config.model.num_frames, data.size, _frame_rule(data), transform, FrameDecoder())
+
+
+def _frame_rule(data: Data) -> FrameRule:
+    rules: dict[str, FrameRule] = {
+        "segment": sampling.segment_indices,
+        "reference": sampling.reference_indices,
+        "dense": partial(sampling.random_dense_indices, stride=data.dense_stride),
+    }
+    return rules[data.sampling]
 
 
 def eval_cutter(config: Config, order: FrameOrder = "forward") -> EvalCutter:

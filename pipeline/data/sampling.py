@@ -33,6 +33,17 @@ def reference_indices(video_frames: int, num_frames: int, rng: np.random.Generat
     return np.arange(num_frames) * stride + rng.integers(0, stride)
 
 
+def random_dense_indices(
+    video_frames: int, num_frames: int, rng: np.random.Generator, stride: int
+) -> Indices:
+    """Every `stride`-th frame from a random start: the training form of `dense_indices`.
+
+    Returns int64 (num_frames,). A clip that is longer than the video goes on from its beginning.
+    """
+    start = rng.integers(0, max(0, video_frames - num_frames * stride) + 1)
+    return (start + np.arange(num_frames) * stride) % video_frames
+
+
 def uniform_indices(video_frames: int, num_frames: int, clips: int = 1) -> Indices:
     """The reference's evaluation frames: the middle of each segment, further clips shifted by whole frames.
 

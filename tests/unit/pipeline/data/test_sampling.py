@@ -9,7 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.data.sampling import dense_indices, reference_indices, segment_indices, uniform_indices
+from pipeline.data.sampling import (
+    dense_indices,
+    random_dense_indices,
+    reference_indices,
+    segment_indices,
+    uniform_indices,
+)
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[3] / "golden/data_public.json").read_text())
 
@@ -43,6 +49,20 @@ def test_reference_training_draws_every_outcome_of_the_reference_and_no_other(ca
         tuple((reference_indices(case["video_frames"], case["frames"], rng) + 1).tolist()) for _ in range(200)
     }
     assert seen == {tuple(outcome) for outcome in case["outcomes"]}
+
+
+@given(lengths, clip_lengths, st.integers(1, 5), seeds)
+def test_a_dense_training_clip_is_every_so_many_frames_from_a_start_that_lets_it_fit(
+    n: int, t: int, stride: int, seed: int
+) -> None:
+    got = random_dense_indices(n, t, np.random.default_rng(seed), stride)
+    assert got.tolist() == [(got[0] + i * stride) % n for i in range(t)]
+    assert got[0] <= max(0, n - t * stride)
+
+
+def test_dense_training_draws_every_start() -> None:
+    rng = np.random.default_rng(0)
+    assert {int(random_dense_indices(20, 8, rng, 2)[0]) for _ in range(200)} == {0, 1, 2, 3, 4}
 
 
 def test_reference_training_repeats_random_frames_of_a_short_video() -> None:

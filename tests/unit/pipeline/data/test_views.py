@@ -81,6 +81,15 @@ def test_views_have_the_pixels_of_decoding_resizing_and_cropping_each_by_hand(
     assert torch.equal(found, torch.stack(expected))
 
 
+def test_random_clips_of_a_video_are_the_same_in_every_run_and_others_in_another_video(
+    split: Manifest,
+) -> None:
+    clips = [eval_cutter(settings("views.sampling=random", "views.clips=5"))._clips(40, key) for key in "aab"]
+    assert (clips[0] == clips[1]).all() and (clips[0] != clips[2]).any()
+    assert (clips[0] // 10 == range(4)).all() and len(np.unique(clips[0], axis=0)) > 1
+    assert views(first_sample(split), "views.sampling=random", "views.clips=2").shape[0] == 2
+
+
 def test_full_resolution_shows_the_whole_resized_frame(split: Manifest) -> None:
     sample = first_sample(split)
     found = views(sample, "views.size=full", "views.clips=2")
