@@ -52,6 +52,8 @@ def main() -> int:
             logging.getLogger(name).setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="blvnet-agent-"))
     os.environ[launcher.FOLDER] = str(folder)
+    # Where torchrun keeps a folder for each start, which it would leave behind.
+    os.environ.setdefault("PET_LOG_DIR", str(folder / "logs"))
     try:
         return _run(folder)
     finally:

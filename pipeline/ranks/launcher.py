@@ -57,7 +57,7 @@ def stop_all() -> None:
 def endings(folder: Path) -> Iterator[Ending]:
     """What the ranks that were started last have said in `folder`; the launcher's side."""
     attempts: dict[int, list[Ending]] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.glob("*-*-*")):
         attempt, local_rank, pid = map(int, path.name.split("-"))
         text = path.read_text()
         status = int(text) if text.isdecimal() else None

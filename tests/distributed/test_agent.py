@@ -19,12 +19,20 @@ def with_agent(command: list[str]) -> list[str]:
 @pytest.mark.world(2)
 def test_a_mistake_that_all_processes_meet_is_told_once(tmp_path: Path) -> None:
     command = with_agent(training(2, "/nowhere", tmp_path / "run"))
+    kept = tmp_path / "temporary"
+    kept.mkdir()
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True, timeout=120
+        command,
+        cwd=ROOT,
+        env=environment({"TMPDIR": str(kept)}),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: /nowhere/train/manifest.json: no such manifest")
     assert done.stderr.count("\n") == 1
+    assert {path.name.partition("_")[0] for path in kept.iterdir()} <= {"torchinductor"}  # torch's own cache
 
 
 @pytest.mark.world(2)
