@@ -115,6 +115,8 @@ def load(url: str, sha256: str | None = None) -> State:
         url = storage.join(url, "checkpoints", "latest.json")
     if url.endswith(".json"):
         named = _read_json(url)
+        if named.get("kept") == []:
+            raise UserError(f"{url}: the run has not saved a checkpoint yet; wait for its first one")
         if not {"name", "sha256"} <= named.keys():
             raise UserError(f"{url}: names no checkpoint; give a run folder, its best.json or a .pt file")
         url, sha256 = storage.join(url.rpartition("/")[0], named["name"]), named["sha256"]

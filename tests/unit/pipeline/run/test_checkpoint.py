@@ -170,6 +170,8 @@ def test_a_lost_index_is_no_new_run(tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path), keep=2)
     checkpoints.begin()
     assert checkpoints.newest() is None  # killed before its first checkpoint
+    with pytest.raises(UserError, match="the run has not saved a checkpoint yet"):
+        checkpoint.load(str(tmp_path))
     checkpoints.save(10, state(10))
     for content in (None, b"{}"):
         index = tmp_path / "checkpoints" / "latest.json"
