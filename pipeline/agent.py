@@ -51,7 +51,7 @@ def main() -> int:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="blvnet-agent-"))
-    os.environ[launcher.FOLDER] = str(folder)
+    os.environ[launcher.FOLDER], os.environ[launcher.PROCESS] = str(folder), str(os.getpid())
     # Where torchrun keeps a folder for each start, which it would leave behind.
     os.environ.setdefault("PET_LOG_DIR", str(folder / "logs"))
     try:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = "BLVNET_LAUNCHER_FOLDER"
+PROCESS = "BLVNET_LAUNCHER_PROCESS"
+"""Its number, for ranks that it does not live to see begin: they have another parent by then."""
 _POLL_S = 0.5
 _STARTED = "started"
 
@@ -32,9 +34,12 @@ def is_rank() -> bool:
 
 
 def follow() -> None:
-    """End this process when its launcher is gone, however that ended; a program that was started alone has none."""
+    """End this process when its launcher is gone, however that ended; a program that was started alone has none.
+
+    Of torchrun itself the number is not told: a rank that begins after its end does not know of it.
+    """
     if is_rank():
-        parent = os.getppid()
+        parent = int(os.environ.get(PROCESS) or os.getppid())
         threading.Thread(target=_end_after, args=(parent,), daemon=True, name="launcher").start()
 
 

@@ -23,7 +23,6 @@ def rank_program(main: Callable[P, int]) -> Callable[P, int]:
     @functools.wraps(main)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
         with signals.noted():
-            launcher.follow()
             launcher.started()
             status = 1  # of a traceback
             try:

@@ -1,5 +1,7 @@
 """Being told to stop, from the first line of a program on: a note is taken, whatever is still being imported. No torch.
 
+From there on a rank ends with its launcher, too.
+
 SIGTERM and SIGUSR1 are what schedulers send, SIGINT is Ctrl-C, SIGHUP a terminal that is closed. All mean: stop when it
 is safe. A second Ctrl-C means at once.
 """
@@ -12,6 +14,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, TextIO, cast
+
+from pipeline.ranks import launcher
 
 STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
@@ -26,12 +30,16 @@ _noting = False
 
 
 def note() -> None:
-    """Take a note of the signals from here on, in place of what they do otherwise. The first line of a program."""
+    """Take a note of the signals from here on, in place of what they do otherwise. The first line of a program.
+
+    A rank that its launcher leaves alone ends from here on.
+    """
     global _noting, _told_at
     _noting, _told_at = True, None
     for number in STOP:
         signal.signal(number, _take_note)
     sys.stdout, sys.stderr = _Lasting.of(sys.stdout), _Lasting.of(sys.stderr)
+    launcher.follow()
 
 
 def told() -> bool:

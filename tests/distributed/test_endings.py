@@ -59,6 +59,20 @@ def test_ranks_and_their_loaders_end_with_a_launcher_that_is_killed(root: str, t
 
 
 @pytest.mark.world(2)
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 3.0])
+def test_ranks_end_with_a_launcher_that_is_killed_while_they_begin(
+    root: str, tmp_path: Path, seconds: float
+) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log"
+    with started(command(root, folder), log) as job:
+        wait_until(lambda: len(job.ranks) == 2, 120, job.process, log)
+        time.sleep(seconds)
+        job.process.kill()
+        job.process.wait()
+        wait_for(lambda: not job.left(), 20)
+
+
+@pytest.mark.world(2)
 def test_ctrl_c_stops_a_run_as_told(root: str, tmp_path: Path) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"
     with started(command(root, folder), log) as job:
