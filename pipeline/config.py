@@ -125,7 +125,7 @@ class Views(Section):
     clips: int = Field(1, ge=1)
     "Clips of a video, each of `model.num_frames` frames."
     crops: Literal[1, 3, 5, 10] = 1
-    "Of each frame: the centre; left, right and centre; the corners and the centre; these and their mirror images."
+    "1: the centre; 3: both ends of the longer side, and the centre; 5: corners and centre; 10: these, mirrored too."
     sampling: Literal["uniform", "dense", "random"] = "uniform"
     "uniform: a clip spans the video; dense: every `dense_stride`-th frame; random: one from each segment, by the key."
     dense_stride: int = Field(2, ge=1)

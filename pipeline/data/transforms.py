@@ -23,7 +23,9 @@ CORNERS = ((0, 0), (4, 0), (0, 4), (4, 4))
 EDGES = ((0, 2), (4, 2), (2, 4), (2, 0))
 INNER = ((1, 1), (3, 1), (1, 3), (3, 3))
 MULTI_SCALE_PLACES = (*CORNERS, CENTER, *EDGES, *INNER)
-TEST_PLACES = {3: ((0, 2), (4, 2), CENTER), 5: (*CORNERS, CENTER), 10: (*CORNERS, CENTER)}
+ACROSS = ((0, 2), (4, 2), CENTER)
+DOWN = ((2, 0), (2, 4), CENTER)
+FIVE = (*CORNERS, CENTER)
 
 
 class View(NamedTuple):
@@ -73,15 +75,17 @@ def multi_scale_crops(width: int, height: int, input_size: int, scales: Sequence
 
 
 def crop_boxes(width: int, height: int, size: int, num_crops: int) -> list[Box]:
-    """The square boxes of the test protocol, in the reference's order.
+    """The `size` x `size` boxes of the test protocol, in the reference's order.
 
-    1: the centre; 3: left, right, centre; 5: the corners and the centre; 10: the boxes of 5, each of which is
-    seen a second time flipped (see `crop_views`).
+    1: the centre; 3: left, right, centre, or top, bottom, centre of a frame that is higher than wide; 5: the corners and
+    the centre; 10: the boxes of 5, each of which is seen a second time flipped (see `crop_views`).
     """
     if num_crops == 1:
         # round() takes a half to the even neighbour, as torchvision's CenterCrop does
         return [(round((width - size) / 2), round((height - size) / 2), size, size)]
-    return [place(width, height, size, size, quarters) for quarters in TEST_PLACES[num_crops]]
+    three = DOWN if height > width else ACROSS
+    places = three if num_crops == 3 else FIVE
+    return [place(width, height, size, size, quarters) for quarters in places]
 
 
 def crop_views(width: int, height: int, size: int, num_crops: int) -> list[View]:

@@ -86,6 +86,31 @@ def test_test_boxes_lie_inside_the_frame(width: int, height: int, num_crops: int
         assert 0 <= y <= height - h
 
 
+@given(st.integers(36, 400), st.booleans())
+def test_three_crops_of_the_shorter_side_are_the_ends_and_the_middle_of_the_longer(
+    longer: int, upright: bool
+) -> None:
+    width, height = (32, longer) if upright else (longer, 32)
+    boxes = crop_boxes(width, height, 32, 3)
+    along = [box[upright] for box in boxes]
+    assert {box[not upright] for box in boxes} == {0} and len(set(along)) == 3
+    assert along[0] == 0 and longer - 32 - 3 <= along[1] <= longer - 32 and along[2] == along[1] / 2
+
+
+@pytest.mark.parametrize("num_crops", [1, 3, 5])
+def test_views_of_a_turned_film_are_the_turned_views(num_crops: int) -> None:
+    """What a camera held upright has seen is cut as what it has seen lying, but for the order of the corners."""
+    wide = noise(2, 90, 64)
+    views = []
+    for frames in (wide, wide.transpose(2, 3)):
+        clip = empty(num_crops, 2, 48)
+        EvalTransform(48, 64, num_crops)(frames, np.array([[0, 1]]), clip)
+        views.append(clip)
+    turned = views[1].transpose(3, 4)
+    order = [0, 2, 1, 3, 4] if num_crops == 5 else list(range(num_crops))
+    assert torch.equal(turned[order], views[0])
+
+
 @given(sides, sides, st.integers(32, 400))
 def test_multi_scale_boxes_lie_inside_the_frame(width: int, height: int, input_size: int) -> None:
     for x, y, w, h in multi_scale_crops(width, height, input_size, SCALES):
