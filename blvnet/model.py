@@ -1,5 +1,7 @@
 """The whole classifier: clips in, logits out."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -53,16 +55,27 @@ class BLVNetTAM(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips, float (batch, num_frames, in_channels, H, W), to logits (batch, num_classes)."""
+        """Normalised clips, float (batch, num_frames, in_channels, H, W), to logits (batch, num_classes).
+
+        The logits are in the weights' own format, under autocast too.
+        """
         if clips.dim() != 5 or clips.shape[1:3] != (self.num_frames, self.in_channels):
             raise ValueError(
                 f"clips are {tuple(clips.shape)}; this network takes "
                 f"(batch, {self.num_frames}, {self.in_channels}, height, width)"
             )
         frames = clips.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        features = self.backbone(frames, self.num_frames).mean((2, 3))
-        # The reference classifies each pair and averages the logits; the classifier is affine, so that
-        # averaging the pairs (after the dropout of each) before it is the same, with one row a clip.
-        pairs = self.dropout(features).unflatten(0, (-1, self.num_frames // 2))
-        logits: Tensor = self.classifier(pairs.mean(1))
+        features = self.backbone(frames, self.num_frames)
+        # Not in autocast's format: logits in bf16 would tie for the first place in one of a hundred clips.
+        with _in_weights_format(features.device.type):
+            pooled = features.mean((2, 3), dtype=self.classifier.weight.dtype)
+            # The reference classifies each pair and averages the logits; the classifier is affine, so that
+            # averaging the pairs (after the dropout of each) before it is the same, with one row a clip.
+            pairs = self.dropout(pooled).unflatten(0, (-1, self.num_frames // 2))
+            logits: Tensor = self.classifier(pairs.mean(1))
         return logits
+
+
+def _in_weights_format(device: str) -> AbstractContextManager[object]:
+    """The context in which autocast rounds nothing; devices without numbers know no autocast."""
+    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)

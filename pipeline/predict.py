@@ -21,10 +21,10 @@ from pipeline.data.clips import EvalCutter, eval_cutter
 from pipeline.data.samples import Sample
 from pipeline.data.stream import empty_clips
 from pipeline.evaluation import trained
-from pipeline.evaluation.scores import top_classes
 from pipeline.evaluation.trained import Trained
 from pipeline.ranks.distributed import local_device
 from pipeline.training.inference import Inference
+from pipeline.training.ranking import top_classes
 from sharding.arguments import Arguments, place
 from sharding.building import sample as encoding
 from sharding.building.settings import Settings

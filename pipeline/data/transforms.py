@@ -77,8 +77,8 @@ def multi_scale_crops(width: int, height: int, input_size: int, scales: Sequence
 def crop_boxes(width: int, height: int, size: int, num_crops: int) -> list[Box]:
     """The `size` x `size` boxes of the test protocol, in the reference's order.
 
-    1: the centre; 3: left, right, centre, or top, bottom, centre of a frame that is higher than wide; 5: the corners and
-    the centre; 10: the boxes of 5, each of which is seen a second time flipped (see `crop_views`).
+    1: the centre; 3: left, right, centre, or top, bottom, centre of a frame that is higher than wide; 5: the corners
+    and the centre; 10: the boxes of 5, each of which is seen a second time flipped (see `crop_views`).
     """
     if num_crops == 1:
         # round() takes a half to the even neighbour, as torchvision's CenterCrop does

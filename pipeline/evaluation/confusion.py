@@ -3,7 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from pipeline.training.ranking import first_class
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -27,10 +30,16 @@ class ClassScore(NamedTuple):
     taken_for: int | None
 
 
+def predicted_classes(logits: Floats) -> Ints:
+    """What each video is taken for, int64 (videos,), from its logits, float32 (videos, classes)."""
+    found: Ints = first_class(torch.from_numpy(logits)).numpy()
+    return found
+
+
 def matrix(labels: Ints, logits: Floats) -> Ints:
     """Videos by class, int64 (classes, classes): those of row r that were taken for column c."""
     classes = logits.shape[1]
-    cells = labels * classes + logits.argmax(1)
+    cells = labels * classes + predicted_classes(logits)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
@@ -48,7 +57,7 @@ def class_scores(counts: Ints) -> list[ClassScore]:
 
 def confident_mistakes(labels: Ints, logits: Floats, most: int) -> list[Mistake]:
     """The wrong predictions of the highest probability, at most `most`."""
-    predicted = logits.argmax(1)
+    predicted = predicted_classes(logits)
     powers = np.exp(logits - logits.max(1, keepdims=True))
     probability = powers.max(1) / powers.sum(1)
     wrong = np.flatnonzero(predicted != labels)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation import confusion
 from pipeline.evaluation.predictions import Predictions
-from pipeline.evaluation.scores import top_classes
+from pipeline.training.ranking import top_classes
 from sharding import storage
 from sharding.format.manifest import Manifest
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from statistics import mean
 
 import torch.nn.functional as F
-from torch import Tensor
 
 from pipeline.evaluation import confusion
 from pipeline.evaluation.predictions import Predictions
+from pipeline.training.ranking import top_classes
 from sharding.errors import UserError
 
 
@@ -39,8 +39,3 @@ def score(predictions: Predictions) -> Scores:
         loss=F.cross_entropy(logits, labels).item(),
         videos=len(labels),
     )
-
-
-def top_classes(logits: Tensor, most: int) -> Tensor:
-    """The classes of the highest logits, best first: int64 (videos, `most`, or as many as there are classes)."""
-    return logits.topk(min(most, logits.shape[1])).indices

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.data.frame_order import FrameOrder
-from pipeline.evaluation.confusion import Floats, Ints
+from pipeline.evaluation.confusion import Floats, Ints, predicted_classes
 
 # Phrases of class names that change places when a film runs backwards.
 _EXCHANGED = (
@@ -63,7 +63,7 @@ def effect(
     order: FrameOrder, classes: list[str], labels: Ints, forward: Floats, other: Floats
 ) -> OrderEffect:
     """Compare a labelled split's logits in `order`, float32 (videos, classes), with those forwards."""
-    before, after = forward.argmax(1), other.argmax(1)
+    before, after = predicted_classes(forward), predicted_classes(other)
     mirrors = time_mirrors(classes)
     top1_forward, top1 = (100 * float((answers == labels).mean()) for answers in (before, after))
     recognised = (mirrors[labels] >= 0) & (before == labels)

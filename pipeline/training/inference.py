@@ -25,5 +25,5 @@ class Inference:
         logits = []
         for views in torch.split(videos.flatten(0, 1), self._batch):
             with self._precision.autocast():
-                logits.append(self._model(self._normalise(views)).float())
+                logits.append(self._model(self._normalise(views)))
         return torch.cat(logits).view(*videos.shape[:2], -1).mean(1).cpu()

@@ -19,6 +19,7 @@ from pipeline.training.ema import Average
 from pipeline.training.normalise import Normaliser
 from pipeline.training.optim import Schedule, set_learning_rate, sgd
 from pipeline.training.precision import Precision
+from pipeline.training.ranking import top_classes
 from sharding.errors import UserError
 
 
@@ -134,10 +135,9 @@ class Learner:
 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many of `labels` have the highest logit, and one of the five highest; int64 (2,)."""
-    first = logits.argmax(1) == labels
-    among = (logits.topk(min(5, logits.shape[1])).indices == labels[:, None]).any(1)
-    return torch.stack([first.sum(), among.sum()])
+    """How many of `labels` are named first, and among the first five; int64 (2,)."""
+    right = top_classes(logits, 5) == labels[:, None]
+    return torch.stack([right[:, 0].sum(), right.sum()])
 
 
 def _check(optim: Optim, world: World) -> None:

@@ -179,15 +179,46 @@ def test_trains_under_autocast(dtype: torch.dtype, form: str, monkeypatch: pytes
     expected = model(clips)
     with torch.autocast("cpu", dtype):
         logits = model(clips)
-    assert logits.dtype == dtype
-    logits.float().square().sum().backward()
+    logits.square().sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.dtype == torch.float32
         assert parameter.grad.isfinite().all(), name
     # Half a percent of each rounding, through fifty layers: near, not equal.
-    relative = (logits.float() - expected).norm() / expected.norm()
+    relative = (logits - expected).norm() / expected.norm()
     assert relative < 0.2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_pooling_and_classifier_round_nothing_under_autocast(dtype: torch.dtype) -> None:
+    """Logits of some 10 with differences of some 0.01, as trained networks have them: in bf16 most would tie."""
+    torch.manual_seed(0)
+    model = small_model(num_frames=2).eval()
+    torch.nn.init.constant_(model.classifier.bias, 10)
+    torch.nn.init.normal_(model.classifier.weight, std=0.001)
+    features: list[torch.Tensor] = []
+    model.backbone.register_forward_hook(lambda *seen: features.append(seen[2]))
+    with torch.no_grad(), torch.autocast("cpu", dtype):
+        logits = model(torch.randn(4, 2, 3, 64, 64))
+    assert features[0].dtype == dtype and logits.dtype == torch.float32
+    assert all(len(row.unique()) == 7 for row in logits)
+    with torch.no_grad():
+        expected = model.classifier(features[0].double().mean((2, 3)).float())
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+
+
+def test_a_compiler_sees_one_graph_under_autocast() -> None:
+    model = small_model(num_frames=2).eval()
+    clips = torch.randn(2, 2, 3, 64, 64)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert compiled(clips).dtype == torch.float32
+        torch.testing.assert_close(compiled(clips), model(clips), atol=0.05, rtol=0.05)
+
+
+def test_a_network_in_another_format_stays_in_it() -> None:
+    model = small_model(num_frames=2).eval().double()
+    assert model(torch.randn(1, 2, 3, 32, 32, dtype=torch.float64)).dtype == torch.float64
 
 
 def test_a_longer_clip_takes_the_same_weights() -> None:
