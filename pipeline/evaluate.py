@@ -1,6 +1,7 @@
-"""Scores of a checkpoint on a split by the paper's protocol, the same for any number of ranks and any batch size.
+"""Scores of a network on a split by the paper's protocol, the same for any number of ranks and any batch size.
 
 torchrun --nproc-per-node 8 -m pipeline.evaluate --checkpoint RUN --data s3://bucket/sthv2/validation views.crops=3
+python -m pipeline.evaluate --model blvnet-tam-50-f8x2-v2 --reference-weights FILE --data sthv2/validation
 """
 
 from pipeline.ranks import signals
@@ -14,14 +15,14 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
-from pipeline.config import Config, Run
+from blvnet import zoo
+from pipeline.config import Run
 from pipeline.data.splits import is_labelled
-from pipeline.evaluation import outputs, time_order
+from pipeline.evaluation import options, outputs, protocol, time_order
 from pipeline.evaluation.predictions import Predictions, predict
 from pipeline.evaluation.scores import score
-from pipeline.evaluation.trained import Trained, load
+from pipeline.evaluation.trained import Trained, check_classes
 from pipeline.ranks.distributed import joined
 from pipeline.ranks.preemption import Preemption
 from pipeline.ranks.program import rank_program
@@ -33,13 +34,11 @@ from sharding.format.manifest import Manifest
 
 def parser() -> Arguments:
     """The options."""
-    parser = Arguments(prog="python -m pipeline.evaluate", description="Score a checkpoint on a split.")
-    parser.add_argument(
-        "--checkpoint",
-        type=place,
-        required=True,
-        help="checkpoint file, latest.json, best.json or run folder",
+    parser = Arguments(
+        prog="python -m pipeline.evaluate",
+        description="Score a checkpoint, or a published model, on a split.",
     )
+    options.add(parser)
     parser.add_argument(
         "--data",
         type=place,
@@ -70,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
     def prepared() -> tuple[Trained, Run]:
-        trained = load(args.checkpoint, args.overrides)
+        trained = options.chosen(args, args.overrides)
         return trained, trained.config.run
 
     with joined(prepared) as (world, trained):
@@ -84,14 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.order != "forward":
                 other = predict(trained.model, split, trained.config, world, args.batch, args.order, between)
         if found:
-            _report(split, trained.config, args, found, other)
+            _report(split, trained, args, found, other)
     return 0
 
 
 def _check(split: Manifest, trained: Trained, args: argparse.Namespace) -> None:
     """`UserError` where the split cannot be scored, or nothing would be left of its predictions."""
-    if split.classes != trained.classes:
-        raise UserError(f"{split.root}: its classes are not those that {args.checkpoint} was trained on")
+    check_classes(trained, split)
     if not is_labelled(split) and (args.order != "forward" or not args.out):
         raise UserError(
             f"{split.root}: its videos have no labels to score against; with --out alone they are predicted"
@@ -99,10 +97,10 @@ def _check(split: Manifest, trained: Trained, args: argparse.Namespace) -> None:
 
 
 def _report(
-    split: Manifest, config: Config, args: argparse.Namespace, found: Predictions, other: Predictions | None
+    split: Manifest, trained: Trained, args: argparse.Namespace, found: Predictions, other: Predictions | None
 ) -> None:
     """Print what was found, and write it to --out."""
-    about = {"split": split.split, "checkpoint": args.checkpoint}
+    about = {"split": split.split, **trained.source}
     if args.out:
         outputs.write_predictions(args.out, split, found)
     if not is_labelled(split):
@@ -112,7 +110,9 @@ def _report(
             missing = f"{len(split.failures)} videos that could not be built have no prediction"
             print(f"warning: {split.root}: {missing}; failures.csv names them", file=sys.stderr)
         return
-    content = {**about, **asdict(score(found)), "views": _views(config)}
+    content = {**about, **asdict(score(found)), "views": protocol.views(trained.config)}
+    if trained.published and trained.published.top1 is not None:
+        content["published"] = {"top1": trained.published.top1, "views": zoo.PROTOCOL}
     print(json.dumps(content), flush=True)
     if args.out:
         outputs.write_scores(args.out, split, found, content)
@@ -123,17 +123,6 @@ def _report(
         print(json.dumps(effect), flush=True)
         if args.out:
             outputs.write_order(args.out, split, effect)
-
-
-def _views(config: Config) -> dict[str, Any]:
-    """How the videos were seen, for whoever compares scores."""
-    size = config.views.size or config.data.size
-    return {
-        **config.views.model_dump(),
-        "size": size,
-        "short_side": config.data.short_side,
-        "precision": config.run.precision,
-    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""A checkpoint for other systems, compared with the network before it is published.
+"""A network for other systems, compared with what was trained before it is published.
 
     python -m pipeline.export --checkpoint RUN --format onnx --out model.onnx
+    python -m pipeline.export --model blvnet-tam-50-f8x2-v2 --reference-weights FILE --format onnx --out model.onnx
 
 `torch` (a torch.export archive, .pt2) and `onnx` take RGB clips, uint8 (batch, frames, 3, size, size), and give logits
 (batch, classes), for batches of any size; the normalisation is inside. `safetensors` is the network's state dict,
@@ -14,7 +15,8 @@ from importlib.util import find_spec
 
 import torch
 
-from pipeline.evaluation import trained
+from pipeline.evaluation import options
+from pipeline.evaluation.trained import Trained
 from pipeline.exporting import portable
 from pipeline.exporting.portable import FORMATS, Source
 from sharding import storage
@@ -27,35 +29,37 @@ _BATCHES = (1, 3)
 _NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "safetensors": ("safetensors",)}
 
 
-def export(checkpoint_url: str, kind: str, out: str) -> tuple[int, float]:
-    """Write the checkpoint to `out` as `kind`, one of `FORMATS`: its bytes, and how far its logits differ.
+def export(source: Source, kind: str, out: str) -> tuple[int, float]:
+    """Write the network to `out` as `kind`, one of `FORMATS`: its bytes, and how far its logits differ.
 
     The file is read back and run before it is published; `UserError` where its logits are further than `TOLERANCE`
-    (absolute, and relative) from the network's, or a package is missing.
+    (absolute, and relative) from the network's.
     """
-    for package in _NEEDS.get(kind, ()):
-        if find_spec(package) is None:
-            raise UserError(
-                f"--format {kind} needs {package}, which is missing; pip install 'blvnet-pipeline[export]'"
-            )
-    source = read(checkpoint_url)
     content = FORMATS[kind].write(source)
     difference = compare(source, FORMATS[kind].read(source, content), kind)
     storage.write_bytes(out, content)
     return len(content), difference
 
 
-def read(url: str) -> Source:
-    """What the checkpoint at `url` holds, with the weights that evaluation uses."""
-    saved = trained.load(url, [])
-    arguments = {"num_classes": len(saved.classes), **saved.config.model.model_dump()}
-    size = saved.config.data.size
+def check_packages(kind: str) -> None:
+    """`UserError` where a package is missing that `kind` needs."""
+    for package in _NEEDS.get(kind, ()):
+        if find_spec(package) is None:
+            raise UserError(
+                f"--format {kind} needs {package}, which is missing; pip install 'blvnet-pipeline[export]'"
+            )
+
+
+def exportable(found: Trained) -> Source:
+    """What is exported of a network: its arguments, the weights that evaluation uses, and what goes along."""
+    arguments = {"num_classes": len(found.classes), **found.config.model.model_dump()}
+    size = found.config.data.size
     about = {
         "model": json.dumps(arguments),
         "size": str(size),
-        "classes": json.dumps(saved.classes, ensure_ascii=False),
+        "classes": json.dumps(found.classes, ensure_ascii=False),
     }
-    return Source(arguments, saved.model.state_dict(), size, about)
+    return Source(arguments, found.model.state_dict(), size, about)
 
 
 @torch.no_grad()
@@ -78,14 +82,10 @@ def compare(source: Source, exported: portable.Classify, kind: str) -> float:
 def parser() -> Arguments:
     """The options."""
     parser = Arguments(
-        prog="python -m pipeline.export", description="Write a checkpoint in a form that other systems read."
+        prog="python -m pipeline.export",
+        description="Write a trained network in a form that other systems read.",
     )
-    parser.add_argument(
-        "--checkpoint",
-        type=place,
-        required=True,
-        help="checkpoint file, latest.json, best.json or run folder",
-    )
+    options.add(parser)
     parser.add_argument(
         "--format",
         required=True,
@@ -101,7 +101,8 @@ def parser() -> Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(argv)
-    size, difference = export(args.checkpoint, args.format, args.out)
+    check_packages(args.format)
+    size, difference = export(exportable(options.chosen(args, [])), args.format, args.out)
     print(f"{args.out}: {units.size(size)}, read back: logits within {difference:.1e} of the network's")
     return 0
 

@@ -20,12 +20,12 @@ from torch import Tensor
 from pipeline.data.clips import EvalCutter, eval_cutter
 from pipeline.data.samples import Sample
 from pipeline.data.stream import empty_clips
-from pipeline.evaluation import trained
+from pipeline.evaluation import options
 from pipeline.evaluation.trained import Trained
 from pipeline.ranks.distributed import local_device
 from pipeline.training.inference import Inference
 from pipeline.training.ranking import top_classes
-from sharding.arguments import Arguments, place
+from sharding.arguments import Arguments
 from sharding.building import sample as encoding
 from sharding.building.settings import Settings
 from sharding.errors import UserError, one_line_errors
@@ -91,15 +91,7 @@ def run(model: Trained, videos: Sequence[str], most: int, show: Show) -> int:
 def parser() -> Arguments:
     """The options."""
     parser = Arguments(prog="python -m pipeline.predict", description="Name the classes of videos.")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--checkpoint", type=place, help="checkpoint file, latest.json, best.json or run folder"
-    )
-    source.add_argument("--model", help="a published model, such as blvnet-tam-50-f8x2-v2")
-    parser.add_argument("--reference-weights", type=place, help="the published file of --model")
-    parser.add_argument(
-        "--classes", type=place, help="label file of the data set, for --model: v1's CSV or v2's JSON"
-    )
+    options.add(parser)
     parser.add_argument("--top", type=int, default=5, help="classes a video (default: 5)")
     parser.add_argument("--json", action="store_true", help="a line of JSON a video")
     parser.add_argument(
@@ -121,12 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("no video given; name files or folders of JPEGs")
     if args.top < 1:
         raise UserError(f"--top {args.top}: must be at least 1")
-    if args.checkpoint:
-        model = trained.load(args.checkpoint, overrides)
-    elif args.reference_weights:
-        model = trained.published(args.model, args.reference_weights, args.classes, overrides)
-    else:
-        raise UserError("--model needs --reference-weights, the file with its published weights")
+    model = options.chosen(args, overrides)
     failed = run(model, videos, args.top, as_json if args.json else as_text)
     return 2 if failed else 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blvnet import BLVNetTAM, weights, zoo
+from blvnet.zoo import Published
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.run import checkpoint
@@ -14,17 +15,27 @@ from pipeline.training.network import build_model, check_model
 from sharding import storage
 from sharding.building.settings import Settings
 from sharding.errors import UserError
+from sharding.format.manifest import Manifest
 from sharding.sources import something
+
+_DATASETS = {"v1": "sthv1", "v2": "sthv2", "k400": "Kinetics-400"}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model on the CPU, its configuration, the names of its classes, and how its videos became shards."""
+    """A model on the CPU, its configuration, the names of its classes, and how its videos became shards.
+
+    `source` says where it comes from, as options have it; `published` is the model that its weights are published for.
+    Where the names of its classes are not known, `classes` are their numbers and `named` is False.
+    """
 
     model: BLVNetTAM
     config: Config
     classes: list[str]
     shards: Settings
+    source: dict[str, str]
+    published: Published | None = None
+    named: bool = True
 
 
 def load(url: str, overrides: list[str]) -> Trained:
@@ -34,36 +45,55 @@ def load(url: str, overrides: list[str]) -> Trained:
     check_model(state["config"], config, url)
     model = build_model(config, len(state["classes"]))
     model.load_state_dict(checkpoint.weights_of(state))
-    return Trained(model, config, state["classes"], _settings(state.get("shards", {})))
+    return Trained(model, config, state["classes"], _settings(state.get("shards", {})), {"checkpoint": url})
 
 
 def published(name: str, file: str, class_file: str | None, overrides: list[str]) -> Trained:
-    """The published model `name` with the reference's weights in `file`; float32 unless overridden.
+    """The published model `name` with the reference's weights in `file`.
 
-    Without the label file of its data set, its classes are named by their indices.
+    Unless overridden it is in float32, and sees videos as the published scores do. Without the label file of its data
+    set, its classes are named by their indices.
     """
     if name not in zoo.ZOO:
         raise UserError(f"--model {name}: no such model; there are {', '.join(zoo.ZOO)}")
-    shape = {"depth": zoo.ZOO[name].depth, "num_frames": zoo.ZOO[name].num_frames}
+    known = zoo.ZOO[name]
     tree: dict[str, Any] = {
-        "model": shape,
-        "data": {"root": "none"},
+        "model": {"depth": known.depth, "num_frames": known.num_frames},
+        "data": {"root": "none", "size": zoo.PROTOCOL["size"], "short_side": zoo.PROTOCOL["short_side"]},
         "run": {"folder": "none", "precision": "fp32"},
     }
     config = configuration.override(tree, overrides, name)
-    model = build_model(config, zoo.CLASSES)
+    model = build_model(config, known.classes)
     try:
         fresh = weights.load_reference(model, io.BytesIO(storage.read_bytes(file)))
     except weights.WeightsError as error:
         raise UserError(f"{file}: {error}") from None
     if fresh:
         raise UserError(f"{file}: weights of an image network, which knows no videos; give a released model")
-    classes = [str(i) for i in range(zoo.CLASSES)]
+    classes = [str(i) for i in range(known.classes)]
     if class_file:
         classes = something.load_classes(Path(class_file))
-        if len(classes) != zoo.CLASSES:
-            raise UserError(f"{class_file}: {len(classes)} classes, and the model has {zoo.CLASSES}")
-    return Trained(model, config, classes, Settings())
+        if len(classes) != known.classes:
+            raise UserError(f"{class_file}: {len(classes)} classes, and {name} knows {known.classes}")
+    source = {"model": name, "reference_weights": file}
+    return Trained(model, config, classes, Settings(), source, known, named=bool(class_file))
+
+
+def check_classes(found: Trained, split: Manifest) -> None:
+    """`UserError` where the classes of `split` are not those that the network tells apart."""
+    model = found.published
+    if model is None:
+        if split.classes != found.classes:
+            known = found.source["checkpoint"]
+            raise UserError(f"{split.root}: its classes are not those that {known} was trained on")
+        return
+    known = f"{model.name} knows the {model.classes} of {_DATASETS[model.dataset]}"
+    if split.dataset in _DATASETS.values() and split.dataset != _DATASETS[model.dataset]:
+        raise UserError(f"{split.root}: shards of {split.dataset}, with its classes; {known}")
+    if len(split.classes) != model.classes:
+        raise UserError(f"{split.root}: {len(split.classes)} classes; {known}")
+    if found.named and split.classes != found.classes:
+        raise UserError(f"{split.root}: its classes are not those of --classes, in the same order")
 
 
 def _settings(recorded: dict[str, Any]) -> Settings:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from html import escape
 from statistics import median
 
+from blvnet import zoo
+from pipeline.evaluation import protocol
 from pipeline.reporting import curve
 from pipeline.reporting.record import Record
 from pipeline.run.journal import Line
 
-_RUN = ("run", "model", "data", "state")
+_RUN = ("run", "model", "data", "views", "state")
 _FIGURES = ("loss", "top-1", "best top-1", "top-5", "published top-1", "clips/s", "data wait")
 _EVALUATION = ("run", "split", "views")
 _SCORES = ("videos", "top-1", "top-5", "mean class", "loss", "published top-1", "difference")
@@ -22,8 +24,10 @@ _EFFECT = (
     "taken for the mirror",
 )
 _UNKNOWN = "\N{EN DASH}"
-_SAID = (
-    "Loss and accuracies (%) of validation while training, from one view of each video; speeds are medians."
+_SAID = "Loss and accuracies (%) of validation while training; speeds are medians."
+_VIEWS = (
+    "Views: clips x crops (choice of frames), pixels of a crop of the frames' shorter side, precision. Published "
+    f"scores are of {protocol.text(zoo.PROTOCOL)}; a difference in brackets is one between two protocols."
 )
 _NONE = "none yet: python -m pipeline.evaluate ... --out RUN writes them into the run folder"
 
@@ -42,8 +46,10 @@ def runs_table(runs: Sequence[Record]) -> str:
             _value(_median(run, "clips_per_s"), ",.1f"),
             _value(_median(run, "data_wait"), ".1%"),
         ]
-        rows.append((_texts(i, run, _model(run), _data(run), state(run)), figures))
-    return f'{_table(_RUN, _FIGURES, rows)}\n<p class="quiet">{_SAID}</p>'
+        seen = protocol.text(protocol.views(run.config))
+        rows.append((_texts(i, run, _model(run), _data(run), seen, state(run)), figures))
+    said = f"{_SAID} {_VIEWS}" if any(run.published for run in runs) else _SAID
+    return f'{_table(_RUN, _FIGURES, rows)}\n<p class="quiet">{said}</p>'
 
 
 def evaluations_table(runs: Sequence[Record]) -> str:
@@ -86,7 +92,7 @@ def _scores(run: Record, scores: Line) -> list[str]:
         _value(scores.get("mean_class"), ".2f"),
         _value(scores["loss"], ".3f"),
         _value(known, ".1f"),
-        _value(None if known is None else scores["top1"] - known, "+.1f"),
+        _difference(scores, known),
     ]
 
 
@@ -102,12 +108,15 @@ def _effect(found: Line) -> list[str]:
 
 
 def _views(scores: Line) -> str:
-    """How the videos were seen: `3 clips x 10 crops, dense, 224, bf16`."""
-    if "views" not in scores:
-        return ""
-    views = scores["views"]
-    counts = f"{views['clips']} x {views['crops']} ({views['sampling']})"
-    return f"{counts}, {views['size']}, {views['precision']}"
+    """How the videos were seen; nothing where an older program did not say."""
+    return protocol.text(scores["views"]) if "views" in scores else ""
+
+
+def _difference(scores: Line, known: float | None) -> str:
+    """From the published score: in brackets where that is of another protocol, or this one's is not known."""
+    difference = _value(None if known is None else scores["top1"] - known, "+.1f")
+    same = known is None or protocol.is_published(scores.get("views", {}))
+    return difference if same else f"({difference})"
 
 
 def _model(run: Record) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from blvnet import weights
 from sharding import storage
 from sharding.errors import UserError
 
@@ -109,9 +110,9 @@ def load(url: str, sha256: str | None = None) -> State:
 
     A run folder, or its `latest.json` or `best.json`, stands for the checkpoint that it names; a file is held against
     them where they lie beside it, and against its own checksums. Raises `DamagedError` for a file that is missing, cut
-    short, changed, or no checkpoint of this program.
+    short, changed, or no checkpoint of this program; a file of the published implementation is another `UserError`.
     """
-    if not url.endswith((".json", ".pt")):
+    if not url.endswith((".json", ".pt")) and not storage.exists(url):
         url = storage.join(url, "checkpoints", "latest.json")
     if url.endswith(".json"):
         named = _read_json(url)
@@ -131,11 +132,26 @@ def load(url: str, sha256: str | None = None) -> State:
             raise DamagedError(f"{url}: damaged checkpoint: the checksum of {part} in it differs")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, zipfile.BadZipFile) as error:
+        _refuse_reference(url, content)
         reason = str(error).split("\n", 1)[0]
         raise DamagedError(f"{url}: damaged, or not a checkpoint of this program: {reason}") from None
     if not isinstance(state, dict) or "config" not in state:
+        _refuse_reference(url, content)
         raise DamagedError(f"{url}: not a checkpoint of this program")
     return state
+
+
+def _refuse_reference(url: str, content: bytes) -> None:
+    """`UserError` where `content` is a file of the published implementation, in whatever form."""
+    try:
+        theirs = weights.from_reference(weights.read(io.BytesIO(content)))
+    except weights.WeightsError:
+        return
+    if theirs:
+        raise UserError(
+            f"{url}: weights of the published implementation, not a checkpoint of this program; give them as "
+            "--reference-weights with --model, and to a training as init.reference"
+        )
 
 
 def _recorded_sha256(url: str) -> str | None:
@@ -151,8 +167,8 @@ def _recorded_sha256(url: str) -> str | None:
 
 def weights_of(state: State) -> dict[str, Tensor]:
     """The network that the checkpoint `state` stands for: the average of the weights where the run kept one."""
-    weights: dict[str, Tensor] = state["ema"] if "ema" in state else state["model"]
-    return weights
+    tensors: dict[str, Tensor] = state["ema"] if "ema" in state else state["model"]
+    return tensors
 
 
 def _to_bytes(state: State) -> bytes:

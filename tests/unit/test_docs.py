@@ -145,7 +145,7 @@ def test_the_page_on_reports_names_every_field_of_the_metrics(trained: Path) -> 
 def test_the_published_scores_are_those_of_the_models() -> None:
     rows = documents.read(ROOT / "docs" / "protocol.md").rows
     found = [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows]
-    for model in ZOO.values():
+    for model in (model for model in ZOO.values() if model.top1 is not None):
         name, version = model.name.rsplit("-", 1)
         row = next(cells for cells in found if cells[0] == name)
         assert int(row[1]) == model.num_frames

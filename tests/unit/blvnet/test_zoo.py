@@ -12,13 +12,15 @@ from blvnet.tam import blend
 from blvnet.zoo import ZOO
 
 
-def test_twelve_models_with_their_published_scores() -> None:
+def test_fourteen_models_with_their_published_scores() -> None:
     scores = {name: model.top1 for name, model in ZOO.items()}
-    assert len(scores) == 12
+    assert len(scores) == 14
     assert scores["blvnet-tam-50-f8x2-v1"] == 46.4
     assert scores["blvnet-tam-50-f16x2-v2"] == 61.7
     assert scores["blvnet-tam-101-f24x2-v1"] == 52.2
     assert scores["blvnet-tam-101-f32x2-v2"] == 65.2
+    assert scores["blvnet-tam-50-f8x2-k400"] is scores["blvnet-tam-50-f16x2-k400"] is None
+    assert all((model.classes == 400) == (model.dataset == "k400") for model in ZOO.values())
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -45,7 +47,7 @@ def test_parameters_and_multiply_adds_are_the_published_ones(
     monkeypatch.setattr("blvnet.tam.blend", counted)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         logits = model(clip)
-    assert logits.shape == (1, 174)
+    assert logits.shape == (1, published.classes)
     gmacs = (counter.get_total_flops() / 2 + unseen) / 1e9
     assert gmacs == pytest.approx(published.gmacs, abs=0.005)
 

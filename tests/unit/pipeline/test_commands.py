@@ -11,6 +11,7 @@ import torch
 from blvnet import BLVNetTAM
 from pipeline import evaluate, export, summary, train
 from pipeline.config import Init
+from pipeline.evaluation import trained
 from pipeline.run import checkpoint, journal
 from pipeline.training.initialise import initialise
 from tests import shards
@@ -158,7 +159,7 @@ def test_the_average_of_the_weights_is_evaluated_exported_and_started_from(
     capsys.readouterr()
     assert evaluate.main(["--checkpoint", str(folder), "--data", f"{root}/shards/validation"]) == 0
     assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(during[-1]["loss"], abs=1e-5)
-    assert torch.equal(export.read(str(folder)).state[bias], state["ema"][bias])
+    assert torch.equal(export.exportable(trained.load(str(folder), [])).state[bias], state["ema"][bias])
     model = BLVNetTAM(num_classes=len(state["classes"]), **state["config"]["model"])
     initialise(model, Init(from_=str(folder)))
     assert torch.equal(model.classifier.bias, state["ema"][bias])

@@ -120,6 +120,11 @@ def test_a_published_checkpoint_is_used_directly(
         (["--checkpoint={root}/network.pt", "--top=0", "a.webm"], "--top 0: must be at least 1"),
         (["--checkpoint={root}/network.pt", "a.webm", "view.clips=3"], "unknown key view"),
         (["--model=blvnet", "--reference-weights=x", "a.webm"], "no such model"),
+        (
+            ["--checkpoint={root}/network.pt", "--reference-weights=x", "a.webm"],
+            "weights x: belongs to --model",
+        ),
+        (["--checkpoint={root}/network.pt", "--classes=x", "a.webm"], "--classes x: belongs to --model"),
         (["--model=blvnet-tam-50-f8x2-v1", "a.webm"], "needs --reference-weights"),
         (["--model=blvnet-tam-50-f8x2-v1", "--reference-weights=/x.pth", "a.webm"], "/x.pth: no such file"),
     ],

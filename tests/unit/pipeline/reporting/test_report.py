@@ -4,13 +4,13 @@ import base64
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from numpy.typing import NDArray
 
-from blvnet import zoo
 from pipeline import report, train
 from pipeline.reporting import curves, record
 from sharding import storage
@@ -144,14 +144,21 @@ def test_a_damaged_sample_does_not_stop_the_report(root: Path, trained: Path) ->
 def test_what_evaluate_wrote_is_in_the_tables(root: Path) -> None:
     evaluated(root / "run")
     scores = json.loads((root / "run" / "scores-validation.json").read_text())
-    views = {"clips": 3, "crops": 10, "sampling": "dense", "size": 224, "precision": "fp32"}
+    views = {
+        "clips": 3,
+        "crops": 10,
+        "sampling": "dense",
+        "size": 224,
+        "short_side": 256,
+        "precision": "fp32",
+    }
     scores |= {"mean_class": 33.25, "views": views}
     (root / "run" / "scores-validation.json").write_text(json.dumps(scores))
     effect = {"top1_forward": 40.0, "top1": 15.5, "drop": 24.5, "mirrored_classes": 2, "recognised": 1}
     content = {"split": "validation", "order": "reverse", **effect, "flipped": None}
     (root / "run" / "order-reverse-validation.json").write_text(json.dumps(content))
     text = page(root / "run").text
-    assert "33.25" in text and "3 x 10 (dense), 224, fp32" in text
+    assert "33.25" in text and "3 x 10 (dense), 224 of 256, fp32" in text
     assert "reverse" in text and "24.50" in text and "taken for the mirror" not in text
 
 
@@ -166,23 +173,42 @@ def test_nothing_on_the_page_comes_from_elsewhere_or_runs(root: Path) -> None:
 
 
 def test_a_published_model_has_its_score_beside_it(tmp_path: Path) -> None:
-    classes = [f"class {i}" for i in range(zoo.CLASSES)]
+    classes = [f"class {i}" for i in range(174)]
     made = shards.make(tmp_path / "shards", [3], split="validation", classes=classes)
     run = tmp_path / "run"
     run.mkdir()
     model = {"depth": 50, "num_frames": 16}
     tree = {"model": model, "data": {"root": f"{tmp_path}/shards"}, "run": {"folder": str(run)}}
     (run / "config.yaml").write_text(yaml.safe_dump(tree))
-    (run / "scores-validation.json").write_text(
-        json.dumps({"split": "validation", "top1": 60.1, "top5": 90.0, "loss": 1.0, "videos": 3})
-    )
+    views = {
+        "clips": 1,
+        "crops": 1,
+        "sampling": "uniform",
+        "size": 224,
+        "short_side": 224,
+        "precision": "fp32",
+    }
+    scores = {"split": "validation", "top1": 60.1, "top5": 90.0, "loss": 1.0, "videos": 3}
+
+    def scored(**more: Any) -> str:
+        """The page after such an evaluation."""
+        (run / "scores-validation.json").write_text(json.dumps({**scores, **more}))
+        return page(run).text
+
     manifest = Path(made.root) / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"dataset": "test"', '"dataset": "sthv2"'))
-    text = page(run).text
-    assert "blvnet-tam-50-f8x2-v2" in text and "59.1" in text and "+1.0" in text
+    text = scored(views=views)
+    assert "blvnet-tam-50-f8x2-v2" in text and "59.1" in text and "+1.0" in text and "(+1.0)" not in text
+    assert "1 x 1 (uniform), 224 of 224, fp32" in text
+    assert "Published scores are of 1 x 1 (uniform), 224 of 224;" in text
+    assert "1 x 1 (uniform), 224 of 256, bf16" in text  # what the run itself validates
+    # The difference is in brackets where the videos were seen in another way, or in one that nobody wrote down.
+    for changed in ({"short_side": 256}, {"clips": 10, "crops": 3}, {"sampling": "dense"}, {"size": "full"}):
+        assert "(+1.0)" in scored(views={**views, **changed})
+    assert "(+1.0)" in scored()
     tree["model"] = {**model, "beta": 2}
     (run / "config.yaml").write_text(yaml.safe_dump(tree))
-    assert "59.1" not in page(run).text
+    assert "59.1" not in page(run).text and "brackets" not in page(run).text
 
 
 def test_runs_are_called_by_what_tells_them_apart() -> None:
