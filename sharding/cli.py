@@ -61,6 +61,7 @@ def _build(args: argparse.Namespace) -> int:
         splits=args.split,
         classes=args.classes,
         validation_share=args.validation_share,
+        only_classes=args.only_classes,
         workers=args.workers,
         part=tasks.part(args.task_index, args.task_count, os.environ),
         repair=args.repair,
@@ -96,6 +97,7 @@ def _estimate(args: argparse.Namespace) -> int:
         splits=args.split,
         classes=args.classes,
         validation_share=args.validation_share,
+        only_classes=args.only_classes,
     )
     print(*estimate(request, args.videos_sampled).lines(args.cores, args.clips_per_second), sep="\n")
     return 0

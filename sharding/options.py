@@ -205,6 +205,12 @@ def _add_what(command: argparse.ArgumentParser, verb: str, archives: bool = Fals
         help="csv only: class names, one a line (default: from the csv)",
     )
     source.add_argument(
+        "--only-classes",
+        type=_path,
+        metavar="FILE",
+        help="keep the videos of these classes alone: names, one a line, which are numbered in this order",
+    )
+    source.add_argument(
         "--validation-share",
         type=_share,
         metavar="S",

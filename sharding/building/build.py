@@ -40,8 +40,8 @@ class Request:
 
     `part` is this machine's share of the shards; `repair` checks what is there before it counts as built;
     a video that takes longer than `video_limit_s` counts as failed; `validation_share` (0 to 1) of a CSV's videos
-    become the split `validation`; where more than `max_failures` are missing, nothing is built. Where there are
-    `archives`, the videos are in them, and `videos` is their folder.
+    become the split `validation`; `only_classes` is a file of the classes to keep; where more than `max_failures`
+    are missing, nothing is built. Where there are `archives`, the videos are in them, and `videos` is their folder.
     """
 
     dataset: str
@@ -52,6 +52,7 @@ class Request:
     splits: list[str] | None = None
     classes: Path | None = None
     validation_share: float | None = None
+    only_classes: Path | None = None
     workers: int = 1
     part: Part = field(default_factory=Part)
     repair: bool = False
@@ -62,11 +63,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """One split: its recipe, the videos of each of its shards, and the keys of those without a label."""
+    """One split: its recipe, the videos of each of its shards, and the keys of those without a label.
+
+    `left_out`: how many videos of the annotations are of classes that were not wanted.
+    """
 
     recipe: Recipe
     shards: list[Piece]
     unlabelled: list[str]
+    left_out: int = 0
 
 
 @dataclass
@@ -158,6 +163,7 @@ def make_plans(request: Request) -> list[Plan]:
         request.classes,
         request.videos,
         request.validation_share,
+        request.only_classes,
     )
     plans = [make_plan(listed, request.settings) for listed in every]
     for note in _oddities(plans):
@@ -168,7 +174,8 @@ def make_plans(request: Request) -> list[Plan]:
 def _oddities(plans: list[Plan]) -> list[str]:
     splits = {plan.recipe.split: plan.shards for plan in plans}
     without = {plan.recipe.split: plan.unlabelled for plan in plans}
-    return oddities.notes(splits, without)
+    left_out = {plan.recipe.split: plan.left_out for plan in plans}
+    return oddities.notes(splits, without, left_out)
 
 
 def make_plan(listed: Annotations, settings: Settings) -> Plan:
@@ -190,7 +197,7 @@ def make_plan(listed: Annotations, settings: Settings) -> Plan:
         annotations=listed.identity(chain.from_iterable(shards)),
         shards=len(shards),
     )
-    return Plan(recipe, shards, unlabelled)
+    return Plan(recipe, shards, unlabelled, listed.left_out)
 
 
 def _rank(key: str, seed: int) -> bytes:

@@ -6,9 +6,27 @@ from itertools import chain
 from sharding.sources.videos import Video
 
 
-def notes(splits: Mapping[str, Sequence[Sequence[Video]]], unlabelled: Mapping[str, list[str]]) -> list[str]:
-    """A sentence for each oddity of these splits, whose videos come shard by shard; `unlabelled`: keys of each."""
-    return [*_without_label(splits, unlabelled), *_in_two_splits(splits)]
+def notes(
+    splits: Mapping[str, Sequence[Sequence[Video]]],
+    unlabelled: Mapping[str, list[str]],
+    left_out: Mapping[str, int],
+) -> list[str]:
+    """A sentence for each oddity of these splits, whose videos come shard by shard.
+
+    `unlabelled`: keys of each; `left_out`: how many of each are of classes that were not wanted.
+    """
+    return [*_left_out(splits, left_out), *_without_label(splits, unlabelled), *_in_two_splits(splits)]
+
+
+def _left_out(splits: Mapping[str, Sequence[Sequence[Video]]], left_out: Mapping[str, int]) -> list[str]:
+    told = []
+    for split, count in left_out.items():
+        if count:
+            kept = sum(map(len, splits[split]))
+            told.append(
+                f"{kept} of {kept + count} videos of {split} are of the wanted classes; the others are left out"
+            )
+    return told
 
 
 def _without_label(

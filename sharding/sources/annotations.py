@@ -4,6 +4,8 @@ Whatever is wrong in a file raises `UserError` with the file and the key at faul
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from sharding.errors import UserError
@@ -36,12 +38,52 @@ def load_all(
     classes: Path | None = None,
     videos: Path | None = None,
     share: float | None = None,
+    only: Path | None = None,
 ) -> Iterator[Annotations]:
     """The annotations of the splits that are wanted, or of all; a CSV is parsed once.
 
     For a CSV, absolute paths may lead into the folder `videos`, and `share` (0 to 1) of the videos become the split
-    `validation`. Raises `UserError` naming the file and the key.
+    `validation`. `only` is a file of class names, to which all is narrowed: see `narrowed`. Raises `UserError` naming
+    the file and the key.
     """
+    every = _load_all(dataset, source, wanted, classes, videos, share)
+    return every if only is None else narrowed(every, only)
+
+
+def narrowed(every: Iterator[Annotations], file: Path) -> Iterator[Annotations]:
+    """Each split with the videos of the classes in `file` alone, which are numbered in its order.
+
+    The file is like a label file of Something-Something: a name a line, or JSON. Raises `UserError` where it names a
+    class that the data set does not have, and where a split has no video left.
+    """
+    names = something.load_classes(file)
+    for listed in every:
+        number = {name: i for i, name in enumerate(listed.classes)}
+        for name in names:
+            if name not in number:
+                near = get_close_matches(name, listed.classes, 1)
+                meant = f"; did you mean {near[0]!r}?" if near else ""
+                raise UserError(f"{file}: the data set has no class {name!r}{meant}")
+        new = {number[name]: i for i, name in enumerate(names)}
+        videos = [
+            v._replace(label=new[v.label]) for v in listed.videos if v.label is not None and v.label in new
+        ]
+        if not videos:
+            raise UserError(
+                f"--only-classes {file}: split {listed.split} has no labelled video of these classes; "
+                "name the splits to build, such as --split train --split validation"
+            )
+        yield replace(listed, classes=names, videos=videos, left_out=len(listed.videos) - len(videos))
+
+
+def _load_all(
+    dataset: str,
+    source: Path,
+    wanted: list[str] | None,
+    classes: Path | None,
+    videos: Path | None,
+    share: float | None,
+) -> Iterator[Annotations]:
     if share is not None and dataset != "csv":
         raise UserError(f"--validation-share: {dataset} has a validation split of its own; leave it out")
     if dataset == "csv":

@@ -34,7 +34,8 @@ class Video(NamedTuple):
 class Annotations:
     """The videos of one split, in the order of the file, and the class names by index.
 
-    `share` is that of the validation videos, where the split was not made by the annotations.
+    `share` is that of the validation videos, where the split was not made by the annotations; `left_out` is how many
+    videos of classes that were not wanted are not among these.
     """
 
     dataset: str
@@ -42,6 +43,7 @@ class Annotations:
     classes: list[str]
     videos: Sequence[Video]
     share: float | None = None
+    left_out: int = 0
 
     def identity(self, ordered: Iterable[Video]) -> str:
         """What changes with anything that the annotations say of the videos, in the order given."""

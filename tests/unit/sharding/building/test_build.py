@@ -15,6 +15,7 @@ import av
 import pytest
 import webdataset
 
+from sharding import cli, storage
 from sharding.building import budget, build, verify
 from sharding.building.build import Request, make_plan
 from sharding.building.settings import Settings
@@ -268,6 +269,30 @@ def test_an_odd_video_costs_only_itself(videos: Path, tmp_path: Path) -> None:
     wanted = Request("csv", listing, videos / "videos", str(tmp_path / "out"), SETTINGS)
     (made,) = build.build(wanted).manifests
     assert made.samples == 2 and [failure.key for failure in made.failures] == ["1_1e300"]
+
+
+def test_a_subset_by_class_names_is_a_set_of_its_own(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = tmp_path / "mini.txt"
+    wanted.write_text("Holding something\nPushing something from left to right\n")
+    out = tmp_path / "mini"
+    command = f"build --dataset sthv2 --annotations {videos}/annotations --videos {videos}/videos --out {out}"
+    command += f" --only-classes {wanted} --short-side 48 --workers 1"
+    assert cli.main(command.split()) == 2
+    assert "split test has no labelled video of these classes" in capsys.readouterr().err
+    assert cli.main([*command.split(), "--split", "train", "--split", "validation"]) == 0
+    said = capsys.readouterr().err
+    for split in ("train", "validation"):
+        made = manifest.load(storage.join(str(out), split))
+        whole = json.loads((videos / "annotations" / f"{split}.json").read_text())
+        names = {row["id"]: row["template"].replace("[", "").replace("]", "") for row in whole}
+        assert made.classes == ["Holding something", "Pushing something from left to right"]
+        rows = [row for sidecar in made.sidecars() for row in sidecar.samples]
+        assert {row.key: made.classes[row.label] for row in rows if row.label is not None} == {
+            key: name for key, name in names.items() if name in made.classes
+        }
+        assert f"note: {len(rows)} of {len(whole)} videos of {split} are of the wanted classes" in said
 
 
 def test_real_clips_go_through_a_csv(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from sharding.errors import UserError
 from sharding.format.keys import MAX_KEY_BYTES, key_fault
-from sharding.sources.annotations import load, splits
+from sharding.sources.annotations import load, load_all, splits
 from sharding.sources.videos import Annotations, Video, fingerprint
 
 CLASSES = ["Pushing something from left to right", "Approaching something with your camera"]
@@ -204,3 +204,53 @@ def test_the_fingerprint_is_that_of_the_rows_as_json() -> None:
     rows = [[v.key, v.path, v.label, v.start, v.end, v.about] for v in videos]
     text = "".join(json.dumps(row, sort_keys=True, separators=(",", ":")) + "\n" for row in rows)
     assert fingerprint(videos) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_names(folder: Path, *names: str) -> Path:
+    file = folder / "only.txt"
+    file.write_text("".join(f"{name}\n" for name in names))
+    return file
+
+
+def test_only_some_classes_are_numbered_in_their_own_order(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    rows = ["a.mp4,jump,train", "b.mp4,run,train", "c.mp4,swim,train", "d.mp4,,train", "e.mp4,run,val"]
+    file.write_text("\n".join(["path,label,split", *rows]))
+    train, val = load_all("csv", file, only=write_names(tmp_path, "swim", "run"))
+    assert train.classes == val.classes == ["swim", "run"]
+    assert train.videos == [Video("b", "b.mp4", 1), Video("c", "c.mp4", 0)]
+    assert val.videos == [Video("e", "e.mp4", 1)]
+    assert (train.left_out, val.left_out) == (2, 0)
+
+
+@pytest.mark.parametrize("dataset", ["sthv1", "sthv2"])
+def test_only_some_classes_of_something_something(tmp_path: Path, dataset: str) -> None:
+    rows = [{"id": str(i), "template": f"{CLASSES[i % 2]}"} for i in range(5)]
+    folder = write_v1(tmp_path) if dataset == "sthv1" else write_v2(tmp_path, rows)
+    only = tmp_path / "only.json"  # as label files of v2 are
+    only.write_text(json.dumps({CLASSES[1]: "0"}))
+    (train,) = load_all(dataset, folder, ["train"], only=only)
+    assert train.classes == [CLASSES[1]] and {video.label for video in train.videos} == {0}
+    assert [video.key for video in train.videos] == (["100218"] if dataset == "sthv1" else ["1", "3"])
+    whole = load(dataset, folder, "train")
+    assert train.left_out == len(whole.videos) - len(train.videos)
+    assert train.identity(train.videos) != whole.identity(whole.videos)
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "message"),
+    [
+        (["Pushing something left to right"], "train", f"has no class .*; did you mean '{CLASSES[0]}'"),
+        (["Sleeping"], "train", "only.txt: the data set has no class 'Sleeping'$"),
+        ([CLASSES[0], CLASSES[0]], "train", "only.txt: class .* appears twice"),
+        ([], "train", "only.txt: no classes in it"),
+        ([CLASSES[0]], "validation", "split validation has no labelled video of these classes"),
+        ([CLASSES[0]], "test", "--only-classes .*: split test has no labelled video .* such as --split train"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_wanted_classes_is_named(
+    tmp_path: Path, names: list[str], split: str, message: str
+) -> None:
+    write_v1(tmp_path)
+    with pytest.raises(UserError, match=message):
+        list(load_all("sthv1", tmp_path, [split], only=write_names(tmp_path, *names)))
