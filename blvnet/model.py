@@ -77,5 +77,5 @@ class BLVNetTAM(nn.Module):
 
 
 def _in_weights_format(device: str) -> AbstractContextManager[object]:
-    """The context in which autocast rounds nothing; devices without numbers know no autocast."""
+    """The context in which autocast rounds nothing; the device `meta`, which counts operations, knows no autocast."""
     return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)

@@ -15,7 +15,7 @@ PROTOCOL: dict[str, int | str] = {
     "size": 224,
     "short_side": 224,
 }
-"""What the published scores were measured on: the middle clip, and the centre of frames of that shorter side."""
+"""What the published scores were measured on: one clip over the video, the centre of frames of that shorter side."""
 
 
 @dataclass(frozen=True)

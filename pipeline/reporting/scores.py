@@ -55,7 +55,7 @@ def runs_table(runs: Sequence[Record]) -> str:
 def evaluations_table(runs: Sequence[Record]) -> str:
     """The scores that `pipeline.evaluate` wrote."""
     rows = [
-        (_texts(i, run, scores["split"], _views(scores)), _scores(run, scores))
+        (_texts(i, run, _split(scores), _views(scores)), _scores(run, scores))
         for i, run in enumerate(runs)
         for scores in run.evaluations
     ]
@@ -84,7 +84,7 @@ def state(run: Record) -> str:
 
 
 def _scores(run: Record, scores: Line) -> list[str]:
-    known = _published(run)
+    known = scores.get("published", {}).get("top1") if "model" in scores else _published(run)
     return [
         _value(scores["videos"], ",d"),
         _value(scores["top1"], ".2f"),
@@ -105,6 +105,11 @@ def _effect(found: Line) -> list[str]:
         _value(found["recognised"], ",d"),
         _value(found["flipped"], ".1f"),
     ]
+
+
+def _split(scores: Line) -> str:
+    """What was scored, and by which network where that is not the run's: somebody may compare them in one folder."""
+    return f"{scores['split']} (released {scores['model']})" if "model" in scores else str(scores["split"])
 
 
 def _views(scores: Line) -> str:

@@ -206,6 +206,9 @@ def test_a_published_model_has_its_score_beside_it(tmp_path: Path) -> None:
     for changed in ({"short_side": 256}, {"clips": 10, "crops": 3}, {"sampling": "dense"}, {"size": "full"}):
         assert "(+1.0)" in scored(views={**views, **changed})
     assert "(+1.0)" in scored()
+    other = {"model": "blvnet-tam-50-f16x2-v2", "published": {"top1": 61.7}}
+    text = scored(views=views, **other)
+    assert "validation (released blvnet-tam-50-f16x2-v2)" in text and "61.7" in text and "-1.6" in text
     tree["model"] = {**model, "beta": 2}
     (run / "config.yaml").write_text(yaml.safe_dump(tree))
     assert "59.1" not in page(run).text and "brackets" not in page(run).text
