@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from blvnet.ranking import top_classes
 from pipeline.data.clips import EvalCutter, eval_cutter
 from pipeline.data.samples import Sample
 from pipeline.data.stream import empty_clips
@@ -24,7 +25,6 @@ from pipeline.evaluation import options
 from pipeline.evaluation.trained import Trained
 from pipeline.ranks.distributed import local_device
 from pipeline.training.inference import Inference
-from pipeline.training.ranking import top_classes
 from sharding.arguments import Arguments
 from sharding.building import sample as encoding
 from sharding.building.settings import Settings

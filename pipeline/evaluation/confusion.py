@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.training.ranking import first_class
+from blvnet.ranking import first_class
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blvnet.ranking import top_classes
 from pipeline.evaluation import confusion
 from pipeline.evaluation.predictions import Predictions
-from pipeline.training.ranking import top_classes
 from sharding import storage
 from sharding.format.manifest import Manifest
 

@@ -5,9 +5,9 @@ from statistics import mean
 
 import torch.nn.functional as F
 
+from blvnet.ranking import top_classes
 from pipeline.evaluation import confusion
 from pipeline.evaluation.predictions import Predictions
-from pipeline.training.ranking import top_classes
 from sharding.errors import UserError
 
 

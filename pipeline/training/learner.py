@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from blvnet import BLVNetTAM
+from blvnet.ranking import top_classes
 from pipeline.config import Config, Optim
 from pipeline.ranks.distributed import World
 from pipeline.run.checkpoint import weights_of
@@ -19,7 +20,6 @@ from pipeline.training.ema import Average
 from pipeline.training.normalise import Normaliser
 from pipeline.training.optim import Schedule, set_learning_rate, sgd
 from pipeline.training.precision import Precision
-from pipeline.training.ranking import top_classes
 from sharding.errors import UserError
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from blvnet.ranking import first_class, top_classes
 from pipeline import predict
 from pipeline.evaluation import confusion, outputs
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.scores import score
 from pipeline.evaluation.time_order import effect
 from pipeline.training.learner import _right
-from pipeline.training.ranking import first_class, top_classes
 from tests import shards
 
 VIDEOS, CLASSES = 600, 174
