@@ -151,8 +151,10 @@ class Optim(Section):
     "Learning rate at `lr_batch` clips a step; scaled linearly with the global batch."
     lr_batch: int = Field(64, ge=1)
     "Clips a step for which `lr` is meant."
-    schedule: Literal["cosine", "steps", "multistep", "plateau", "constant"] = "cosine"
-    "cosine: to 0 over the epochs; the next three divide by 10, as told below. All change between epochs only."
+    schedule: Literal["cosine", "cosine_by_step", "steps", "multistep", "plateau", "constant"] = "cosine"
+    "A cosine, for each epoch or each step; or divisions by 10, as told below, that come between epochs only."
+    lr_end: float = Field(0.0, ge=0, le=1)
+    "Share of the rate to which a cosine falls."
     step_epochs: int = Field(10, ge=1)
     "steps: the epochs between two divisions."
     milestones: tuple[int, ...] = ()
@@ -160,7 +162,9 @@ class Optim(Section):
     patience: int = Field(3, ge=1)
     "plateau: a division follows so many evaluations in a row without a higher validation top-1."
     warmup_epochs: float = Field(0.0, ge=0)
-    "The rate grows linearly, step by step, over the first epochs."
+    "The rate grows linearly, step by step, over the first epochs; cosine_by_step begins to fall behind them."
+    classifier_lr: float = Field(1.0, gt=0)
+    "The classifier's learning rate, as a multiple of all other weights'."
     momentum: float = Field(0.9, ge=0, lt=1)
     "Share of its last change that a weight changes by again."
     nesterov: bool = True
@@ -179,6 +183,10 @@ class Optim(Section):
     "Batch norms that use their stored statistics and do not update them; the first is the stem's."
     sync_norm: bool = False
     "Batch norms take their statistics over the clips of all ranks; on GPUs only."
+    unbiased_norm: bool = True
+    "Running statistics of batch norms leave out the values that they begin with: early evaluations are sound."
+    norm_ranks: Literal["all", "main"] = "all"
+    "Running statistics of batch norms are averaged over the ranks at every step, or the main process's are taken."
     ema_decay: float | None = Field(None, gt=0, lt=1)
     "Keep a moving average of the weights, in which the old average has this share; it is what is evaluated."
 

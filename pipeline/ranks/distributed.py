@@ -80,10 +80,14 @@ class World:
             dist.barrier()
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give every rank the main process's buffers (batch-norm statistics)."""
-        if self.ranks > 1:
-            for buffer in model.buffers():
-                dist.broadcast(buffer, src=0)
+        """Give every rank the main process's buffers (batch-norm statistics), in one exchange for each dtype."""
+        if self.ranks == 1:
+            return
+        for dtype in {buffer.dtype for buffer in model.buffers()}:
+            buffers = [buffer.view(-1) for buffer in model.buffers() if buffer.dtype == dtype]
+            values = torch.cat(buffers)
+            dist.broadcast(values, src=0)
+            torch._foreach_copy_(buffers, torch.split(values, [len(buffer) for buffer in buffers]))
 
 
 class Vote:

@@ -18,6 +18,7 @@ from pipeline.run.checkpoint import weights_of
 from pipeline.training.buffers import Buffers
 from pipeline.training.ema import Average
 from pipeline.training.normalise import Normaliser
+from pipeline.training.norms import RunningStatistics, frozen_norms
 from pipeline.training.optim import Schedule, set_learning_rate, sgd
 from pipeline.training.precision import Precision
 from sharding.errors import UserError
@@ -56,7 +57,8 @@ class Learner:
         self._parallel = _data_parallel(compiled, world.device, static) if world.ranks > 1 else compiled
         self._seed, self._rank, self._ranks = config.run.seed, world.rank, world.ranks
         self._optim = config.optim
-        self._frozen = _frozen_norms(self.model, config.optim)
+        self._frozen = frozen_norms(self.model, config.optim)
+        self._running = RunningStatistics(self.model, config.optim, world)
         self._normalise = Normaliser(world.device)
         self._precision = Precision(config.run.precision, world.device)
         self._optimizer = sgd(self.model, config.optim, world.device)
@@ -85,14 +87,17 @@ class Learner:
         parts = self._optim.accumulate
         cut = zip(clips.tensor_split(parts), labels.tensor_split(parts), strict=True)
         for number, (some, theirs) in enumerate(cut, start=1):
+            before = self._running.before_batch()
             with self._exchange(number == parts):
                 with self._precision.autocast():
                     logits = self._parallel(self._normalise(some))
                     part = F.cross_entropy(logits, theirs, label_smoothing=self._optim.label_smoothing)
                 part = part * (len(theirs) / len(labels))
                 self._precision.backward(part)
+            self._running.after_batch(before)
             loss += part.detach()
             right += _right(logits.detach(), theirs)
+        self._running.after_step()
         unfit, norm = self._precision.update(self._optimizer, self._optim.clip_norm)
         self._buffers.put_back(statistics, unfit)
         if self._average:
@@ -111,13 +116,13 @@ class Learner:
 
     def restore(self, state: dict[str, Any], source: str) -> None:
         """Continue from the `state` in checkpoint `source`; `UserError` where an older program left parts of it out."""
-        groups = self._optimizer.state_dict()["param_groups"]
-        _check_parts(state, [len(group["params"]) for group in groups], source)
+        _check_parts(state, source)
         self.model.load_state_dict(state["model"])
         if self._average:  # which starts here if it was not kept before
             self._average.model.load_state_dict(weights_of(state))
         self.schedule.restore(state["schedule"])
         # The momenta alone: what the configuration sets may have changed since.
+        groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
         if state["scaler"]:  # empty unless the run was in fp16
             self._precision.scaler.load_state_dict(state["scaler"])
@@ -152,11 +157,14 @@ def _check(optim: Optim, world: World) -> None:
         )
 
 
-def _check_parts(state: dict[str, Any], groups: list[int], source: str) -> None:
-    """`UserError` unless `state` has every part, and momenta in `groups` of so many parameters: they go by number."""
+def _check_parts(state: dict[str, Any], source: str) -> None:
+    """`UserError` unless `state` has every part, and momenta of the weights before those of norms and biases.
+
+    They go by number. In one group they were in the network's order; two and four groups have this one (`sgd`).
+    """
     missing = [part for part in ("model", "schedule", "optimizer", "scaler") if part not in state]
-    if not missing and [len(group["params"]) for group in state["optimizer"]["param_groups"]] != groups:
-        missing = ["momenta in two groups, of weights and of norms and biases"]
+    if not missing and len(state["optimizer"]["param_groups"]) == 1:
+        missing = ["momenta of weights apart from those of norms and biases"]
     if missing:
         raise UserError(
             f"{source}: written by an older version, without {', '.join(missing)}: a run cannot go on from it; "
@@ -164,20 +172,10 @@ def _check_parts(state: dict[str, Any], groups: list[int], source: str) -> None:
         )
 
 
-def _frozen_norms(model: BLVNetTAM, optim: Optim) -> list[nn.Module]:
-    """The batch norms that stay in evaluation mode."""
-    if optim.frozen_norm == "none":
-        return []
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.SyncBatchNorm)]
-    first = model.backbone.stem.frames.norm
-    return [norm for norm in norms if optim.frozen_norm == "all" or norm is not first]
-
-
 def _data_parallel(model: nn.Module, device: torch.device, static: bool) -> DistributedDataParallel:
     """`model` with its gradients averaged over the ranks.
 
-    Batch-norm statistics are not exchanged in training, which does not use them, but before they are used: in
-    evaluation and in checkpoints, where they are the main process's.
+    Batch-norm statistics are no part of it: see `pipeline.training.norms`.
     """
     # The setting was renamed in torch 2.15.
     known = inspect.signature(DistributedDataParallel).parameters

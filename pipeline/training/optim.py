@@ -4,29 +4,35 @@ from math import cos, pi
 from typing import Any
 
 import torch
-from torch import nn
 
+from blvnet import BLVNetTAM
 from pipeline.config import Optim
 
 
-def sgd(model: nn.Module, optim: Optim, device: torch.device) -> torch.optim.SGD:
+def sgd(model: BLVNetTAM, optim: Optim, device: torch.device) -> torch.optim.SGD:
     """The paper's optimiser (section 4.1): SGD with Nesterov momentum.
 
-    There are two groups whatever the settings, so that a checkpoint's momenta fit when these change: the weights of
-    convolutions, TAMs and the classifier; then norms' scales and all biases, which `decay_norms` may spare the decay.
+    There are four groups whatever the settings, so that a checkpoint's momenta fit when these change: the weights of
+    convolutions and TAMs, and that of the classifier; then norms' scales and biases, which `decay_norms` may spare the
+    decay, and the classifier's bias. All momenta are in this order, as in older checkpoints, which have two groups.
     """
     parameters = list(model.parameters())
+    head = {id(parameter) for parameter in model.classifier.parameters()}
     vectors_decay = optim.weight_decay if optim.decay_norms else 0.0
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim == 1], "weight_decay": vectors_decay},
+        {
+            "params": [p for p in parameters if (p.ndim == 1) == vectors and (id(p) in head) == classifier],
+            "weight_decay": vectors_decay if vectors else optim.weight_decay,
+            "times": optim.classifier_lr if classifier else 1.0,
+        }
+        for vectors in (False, True)
+        for classifier in (False, True)
     ]
     optimizer = torch.optim.SGD(
         groups,
         lr=optim.lr,
         momentum=optim.momentum,
         nesterov=optim.nesterov,
-        weight_decay=optim.weight_decay,
         fused=device.type == "cuda",
     )
     if device.type == "cuda" and optim.momentum:
@@ -49,11 +55,15 @@ class Schedule:
         """The rate for step `step` of the `steps` in `epoch`, scaled linearly with the global batch."""
         optim = self._optim
         rate = optim.lr * optim.global_batch / optim.lr_batch
-        if optim.schedule == "cosine":
-            rate *= 0.5 * (1 + cos(pi * epoch / optim.epochs))
-        else:
-            rate *= 0.1 ** self._divided(epoch)
         done = epoch + (step + 1) / steps
+        match optim.schedule:
+            case "cosine":
+                rate *= self._cosine(epoch / optim.epochs)
+            case "cosine_by_step":
+                fallen = epoch + step / steps - optim.warmup_epochs
+                rate *= self._cosine(fallen / (optim.epochs - optim.warmup_epochs)) if fallen > 0 else 1.0
+            case _:
+                rate *= 0.1 ** self._divided(epoch)
         if done < optim.warmup_epochs:
             rate *= done / optim.warmup_epochs
         return rate
@@ -75,6 +85,11 @@ class Schedule:
         self._best = state["best"]
         self._waited, self._divisions = int(state["waited"]), int(state["divisions"])
 
+    def _cosine(self, done: float) -> float:
+        """The share of the rate when the share `done` of the falling is done."""
+        end = self._optim.lr_end
+        return end + (1 - end) * 0.5 * (1 + cos(pi * done))
+
     def _divided(self, epoch: int) -> int:
         """How often the rate was divided by 10 before `epoch`."""
         match self._optim.schedule:
@@ -88,6 +103,6 @@ class Schedule:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Use `rate` for every parameter from now on."""
+    """Use `rate` from now on, times what each group is given."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["times"]

@@ -65,6 +65,8 @@ OPTIONS = [
     ("optim.schedule=plateau", "optim.patience=1"),
     ("optim.decay_norms=false", "optim.label_smoothing=0.1"),
     ("optim.frozen_norm=all_but_first",),
+    ("optim.classifier_lr=5", "optim.unbiased_norm=false"),
+    ("optim.schedule=cosine_by_step", "optim.lr_end=0.1", "optim.warmup_epochs=2"),
 ]
 
 
@@ -132,11 +134,47 @@ def test_what_an_older_version_left_out_is_named(older: str) -> None:
         state["optimizer"]["param_groups"] = [
             {**groups[0], "params": [p for g in groups for p in g["params"]]}
         ]
-        missing = "momenta in two groups"
+        missing = "momenta of weights apart from"
     with pytest.raises(
         UserError, match=rf"runs/a\.pt: .* older version, without {missing}.*init\.from=runs/a\.pt"
     ):
         one.restore(state, "runs/a.pt")
+
+
+def test_momenta_of_an_older_version_in_two_groups_go_on() -> None:
+    whole, second = learner(settings("run.precision=fp32")), learner(settings("run.precision=fp32"))
+    train(whole, range(2))
+    saved = io.BytesIO()
+    state = whole.state()
+    groups = state["optimizer"]["param_groups"]
+    halves = (groups[:2], groups[2:])
+    state["optimizer"]["param_groups"] = [
+        {"params": [p for group in half for p in group["params"]]} for half in halves
+    ]
+    assert [p for group in state["optimizer"]["param_groups"] for p in group["params"]] == list(
+        range(len(list(whole.model.parameters())))
+    )
+    by_size = [p for vectors in (False, True) for p in whole.model.parameters() if (p.ndim == 1) == vectors]
+    momenta = state["optimizer"]["state"]
+    assert all(momenta[i]["momentum_buffer"].shape == p.shape for i, p in enumerate(by_size))
+    torch.save(state, saved)
+    saved.seek(0)
+    second.restore(torch.load(saved, weights_only=True), "saved.pt")
+    assert train(second, range(2, 4)) == train(whole, range(2, 4))
+
+
+def test_the_classifier_has_a_rate_of_its_own() -> None:
+    plain = ("optim.momentum=0", "optim.nesterov=false", "optim.weight_decay=0", "run.precision=fp32")
+    moved = []
+    for times in (1, 5):
+        one = learner(settings(*plain, f"optim.classifier_lr={times}"))
+        before = {name: p.detach().clone() for name, p in one.model.named_parameters()}
+        train(one, range(1))
+        moved.append({name: p.detach() - before[name] for name, p in one.model.named_parameters()})
+    for name, change in moved[0].items():
+        times = 5 if name.startswith("classifier.") else 1
+        torch.testing.assert_close(moved[1][name], times * change, rtol=1e-3, atol=1e-6)
+    assert moved[0]["classifier.bias"].abs().max() > 1e-4
 
 
 def test_fp16_leaves_out_a_step_whose_gradients_overflow() -> None:

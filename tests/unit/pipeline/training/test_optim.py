@@ -1,9 +1,11 @@
 """The optimiser and the learning rate of each step."""
 
+from itertools import pairwise
+
 import pytest
 import torch
-from torch import nn
 
+from blvnet import BLVNetTAM
 from pipeline.config import Optim
 from pipeline.training.optim import Schedule, sgd
 
@@ -68,14 +70,44 @@ def test_warmup_works_with_every_schedule() -> None:
     assert rates(optim) == pytest.approx([0.025, 0.05, 0.0075, 0.01, 0.01, 0.01])
 
 
+def test_a_cosine_by_step_falls_at_each_step_behind_the_warmup_to_its_end() -> None:
+    optim = Optim(schedule="cosine_by_step", warmup_epochs=2, epochs=10, lr=0.1, lr_end=0.01)
+    found = rates(optim, steps=5)
+    assert found[:10] == pytest.approx([0.1 * (i + 1) / 10 for i in range(10)])
+    assert found[9] == found[10] == pytest.approx(0.1)
+    assert all(earlier > later for earlier, later in pairwise(found[10:]))
+    assert found[30] == pytest.approx(0.1 * (0.01 + 0.99 / 2))
+    assert 0.001 < found[-1] < 0.0015
+
+
+def test_a_cosine_by_step_without_warmup_begins_with_the_rate_and_ends_near_zero() -> None:
+    found = rates(Optim(schedule="cosine_by_step", epochs=50, lr=0.01), steps=4)
+    assert found[0] == 0.01
+    assert 0 < found[-1] < 1e-6
+    by_epoch = rates(Optim(epochs=50, lr=0.01), steps=4)
+    assert found[::4] == pytest.approx(by_epoch[::4])
+
+
+def test_a_cosine_by_epoch_can_end_above_zero_too() -> None:
+    found = rates(Optim(epochs=50, lr=0.01, lr_end=0.1), steps=1)
+    assert found[0] == pytest.approx(0.01)
+    assert found[25] == pytest.approx(0.0055)
+    assert 0.001 < found[-1] < 0.00102
+
+
+def test_a_warmup_longer_than_the_run_grows_to_its_end() -> None:
+    optim = Optim(schedule="cosine_by_step", warmup_epochs=4, epochs=2, lr=0.1)
+    assert rates(optim) == pytest.approx([0.0125, 0.025, 0.0375, 0.05])
+
+
 def test_a_fused_first_step_that_is_skipped_leaves_no_momenta() -> None:
-    model = nn.Linear(64, 64)
+    model = BLVNetTAM(depth=26, num_frames=2, num_classes=3)
     optimizer = sgd(model, Optim(), torch.device("cuda"))  # fused, which a CPU's tensors can be too
-    before = model.weight.clone()
+    before = model.classifier.weight.clone()
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, torch.nan)
     optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
     optimizer.step()
-    assert torch.equal(model.weight, before)
+    assert torch.equal(model.classifier.weight, before)
     for parameter in model.parameters():
         assert torch.equal(optimizer.state[parameter]["momentum_buffer"], torch.zeros_like(parameter))
