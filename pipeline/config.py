@@ -119,6 +119,19 @@ class Data(Section):
         return self
 
 
+class Augment(Section):
+    """What changes the pixels of training clips behind crop and flip; drawn by the sample's number, for any ranks."""
+
+    operations: int = Field(0, ge=0, le=8)
+    "Operations of RandAugment on each clip, all its frames alike; none of them mirrors. 0: none."
+    strength: float = Field(0.9, ge=0, le=1)
+    "How strong they are; at 1 a rotation is of 30 degrees."
+    jitter: float = Field(0.0, ge=0, lt=1)
+    "Brightness, contrast and saturation of each clip change by up to this share."
+    mixup: float = Field(0.0, ge=0)
+    "Two clips of a batch are blended into two others, by a share from Beta(mixup, mixup); 0: none are."
+
+
 class Views(Section):
     """The views of a video that evaluation and prediction average; in training, the validation's."""
 
@@ -262,6 +275,7 @@ class Config(Section):
 
     model: Model = Model()
     data: Data
+    augment: Augment = Augment()
     views: Views = Views()
     optim: Optim = Optim()
     init: Init = Init()

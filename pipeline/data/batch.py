@@ -6,12 +6,24 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """What each clip of a batch took in of another one: that one's label, int64 (clips,), and its share, float32.
+
+    A share is a half at most.
+    """
+
+    labels: Tensor
+    shares: Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """A part of a global batch: a rank's, or that of one of its loader processes.
 
     `numbers`: the samples' numbers in the epoch; `clips`: uint8 (clips, frames, 3, size, size) in training, (videos,
     views, frames, 3, height, width) in evaluation, channels-last memory, (0,) where there are none; `labels`: int64
     (clips,), -1 where unknown. `replaced`: which of the planned `keys` are damaged, so that others stand in for them.
+    `mixed`: by mixup, in training alone.
     """
 
     epoch: int
@@ -21,6 +33,7 @@ class Batch:
     labels: Tensor
     clips: Tensor
     replaced: list[str] = field(default_factory=list)
+    mixed: Mixed | None = None
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,24 @@
-"""Batches on their way to the device while it still trains on the one before."""
+"""Batches on their way to the device, and changed there, while it still trains on the one before."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 from pipeline.data.batch import Batch
 
 
-def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """`batches` with clips and labels on `device`; on the CPU they are there already.
+def on_device(
+    batches: Iterator[Batch], device: torch.device, change: Callable[[Batch], Batch] = lambda batch: batch
+) -> Iterator[Batch]:
+    """`batches` with clips and labels on `device`, changed by `change`; on the CPU they are there already.
 
     The host is a step ahead of a GPU, so a copy from pinned memory on a stream of its own runs beside the kernels of
-    the step before; the step that uses it waits for it on the device, the host never does.
+    the step before, and so does `change`; the step that uses it waits for it on the device, the host never waits for a
+    step.
     """
     if device.type != "cuda":
-        yield from batches
+        yield from map(change, batches)
         return
     copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     training = torch.cuda.current_stream(device)
@@ -23,7 +26,9 @@ def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]
         with torch.cuda.stream(copies):
             clips = batch.clips.to(device, non_blocking=True)
             labels = batch.labels.to(device, non_blocking=True)
+            changed = change(dataclasses.replace(batch, clips=clips, labels=labels))
         training.wait_stream(copies)
-        for tensor in (clips, labels):
+        mixed = (changed.mixed.labels, changed.mixed.shares) if changed.mixed else ()
+        for tensor in (changed.clips, changed.labels, *mixed):
             tensor.record_stream(training)  # its memory is not used anew before the step has read it
-        yield dataclasses.replace(batch, clips=clips, labels=labels)
+        yield changed

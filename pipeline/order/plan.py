@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 Indices = NDArray[np.int64]
 
 # Random streams are told apart by their first word; see numpy.random.SeedSequence.
-_SHARDS, _JITTER, _AUGMENT = 0, 1, 2
+_SHARDS, _JITTER, _AUGMENT, _PIXELS, _MIXING = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -158,3 +158,13 @@ def front(order: Indices, first: int, step: int) -> int:
 def augmentation_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
     """The random numbers for sample `number` of an epoch: the same whoever decodes it."""
     return np.random.default_rng([_AUGMENT, seed, epoch, number])
+
+
+def pixel_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
+    """The random numbers for what is done to the pixels of sample `number`, once it is cut."""
+    return np.random.default_rng([_PIXELS, seed, epoch, number])
+
+
+def mixing_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
+    """The random numbers for the pair whose first sample is `number`."""
+    return np.random.default_rng([_MIXING, seed, epoch, number])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pipeline.augmentation.batches import changer
 from pipeline.config import Config
 from pipeline.data import corrupt
 from pipeline.data.batch import Batch
@@ -22,4 +23,5 @@ def train_batches(config: Config, train_set: Manifest, at: Position, world: Worl
     allowed = corrupt.allowed(config.data, train_set.samples)
     shards = shards_of(config.data, train_set)
     stream = ClipStream(train_set, cutter, at.order, passes, world.rank, world.ranks, shards, allowed)
-    return on_device(batches(stream, config.data.workers, pin=world.device.type == "cuda"), world.device)
+    made = batches(stream, config.data.workers, pin=world.device.type == "cuda")
+    return on_device(made, world.device, changer(config.augment, at.seed))

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from blvnet import BLVNetTAM
 from blvnet.ranking import top_classes
 from pipeline.config import Config, Optim
+from pipeline.data.batch import Mixed
 from pipeline.ranks.distributed import World
 from pipeline.run.checkpoint import weights_of
 from pipeline.training.buffers import Buffers
@@ -69,10 +70,11 @@ class Learner:
         """The network that is evaluated: the average of the weights where one is kept."""
         return self._average.model if self._average else self.model
 
-    def step(self, clips: Tensor, labels: Tensor, step: int, lr: float) -> Step:
+    def step(self, clips: Tensor, labels: Tensor, step: int, lr: float, mixed: Mixed | None = None) -> Step:
         """Train on one batch as step number `step` of the run.
 
-        `clips`: uint8 (batch, frames, 3, size, size); `labels`: int64 (batch,). Nothing waits for the device. Weights,
+        `clips`: uint8 (batch, frames, 3, size, size); `labels`: int64 (batch,), of what most of a clip is; `mixed`:
+        what it is beside that. An answer is right that is the clip's label. Nothing waits for the device. Weights,
         momenta, statistics and average stay as they are where the loss or a gradient is not finite on any rank; the
         loss is then not finite on every one.
         """
@@ -85,13 +87,13 @@ class Learner:
         loss = torch.zeros((), device=self._device)
         right = torch.zeros(2, dtype=torch.int64, device=self._device)
         parts = self._optim.accumulate
-        cut = zip(clips.tensor_split(parts), labels.tensor_split(parts), strict=True)
-        for number, (some, theirs) in enumerate(cut, start=1):
+        cut = zip(clips.tensor_split(parts), labels.tensor_split(parts), _split(mixed, parts), strict=True)
+        for number, (some, theirs, blend) in enumerate(cut, start=1):
             before = self._running.before_batch()
             with self._exchange(number == parts):
                 with self._precision.autocast():
                     logits = self._parallel(self._normalise(some))
-                    part = F.cross_entropy(logits, theirs, label_smoothing=self._optim.label_smoothing)
+                    part = _cross_entropy(logits, theirs, blend, self._optim.label_smoothing)
                 part = part * (len(theirs) / len(labels))
                 self._precision.backward(part)
             self._running.after_batch(before)
@@ -137,6 +139,24 @@ class Learner:
         if isinstance(self._parallel, DistributedDataParallel) and not last:
             return self._parallel.no_sync()
         return nullcontext()
+
+
+def _split(mixed: Mixed | None, parts: int) -> list[Mixed | None]:
+    if mixed is None:
+        return [None] * parts
+    cut = zip(mixed.labels.tensor_split(parts), mixed.shares.tensor_split(parts), strict=True)
+    return [Mixed(labels, shares) for labels, shares in cut]
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, mixed: Mixed | None, smoothing: float) -> Tensor:
+    """The mean over the clips; that of a blended one is its two labels', each by its share."""
+    if mixed is None:
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    own, other = (
+        F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
+        for target in (labels, mixed.labels.to(labels.device))
+    )
+    return torch.lerp(own, other, mixed.shares.to(labels.device)).mean()
 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:

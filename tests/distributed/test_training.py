@@ -36,6 +36,7 @@ def training(ranks: int, root: str, folder: Path, *overrides: str) -> list[str]:
             "run.precision=fp32",
             "data.lanes=4",
         ),
+        *("augment.operations=2", "augment.jitter=0.2", "augment.mixup=0.4", "optim.classifier_lr=2"),
         *overrides,
     )
 

@@ -38,7 +38,7 @@ MOST_WORDS, MOST_LINES = 35, 200
 _HOUSES = "pipeline|sharding|blvnet|launch"
 _MODULE = re.compile(rf"(?<![\w/.-])(?:{_HOUSES}|benchmarks|tests)(?:\.[A-Za-z_]\w*)+")
 _FILE = re.compile(rf"(?<![\w/.:-])(?:{_HOUSES}|benchmarks|tests|configs|docs)/[\w./-]*\w")
-_KEY = re.compile(r"(model|data|views|optim|init|run)\.([a-z_]+)(=.*)?")
+_KEY = re.compile(r"(model|data|augment|views|optim|init|run)\.([a-z_]+)(=.*)?")
 
 
 @EVERY

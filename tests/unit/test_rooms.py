@@ -22,7 +22,7 @@ HOUSE_MAY_IMPORT = {
 }
 _DATA = {"pipeline.order", "pipeline.ranks"}
 _RUN = {"pipeline.data", *_DATA}
-_TRAINING = {"pipeline.run", *_RUN}
+_TRAINING = {"pipeline.run", "pipeline.augmentation", *_RUN}
 _EVALUATION = {"pipeline.training", *_TRAINING}
 ROOM_MAY_IMPORT = {
     "sharding.storage": set[str](),
@@ -45,6 +45,7 @@ ROOM_MAY_IMPORT = {
     "pipeline.order": set[str](),
     "pipeline.ranks": set[str](),
     "pipeline.data": _DATA,
+    "pipeline.augmentation": _RUN,
     "pipeline.run": _RUN,
     "pipeline.training": _TRAINING,
     "pipeline.evaluation": _EVALUATION,

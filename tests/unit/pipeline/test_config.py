@@ -48,6 +48,8 @@ PAPERS = {  # what the reference recipe has, and the recommended one in its plac
     "data.sampling": ("reference", "segment"),
     "data.flip": ("reference", "label"),
     "data.short_side": (224, 256),
+    "augment.operations": (0, 2),
+    "augment.mixup": (0.0, 0.2),
     "optim.schedule": ("cosine", "cosine_by_step"),
     "optim.decay_norms": (True, False),
     "optim.unbiased_norm": (False, True),

@@ -9,10 +9,12 @@ from torch import nn
 
 from pipeline import config
 from pipeline.config import Config
+from pipeline.data.batch import Mixed
 from pipeline.ranks.distributed import World
 from pipeline.run.checkpoint import weights_of
 from pipeline.training.learner import Learner
 from pipeline.training.network import build_model
+from pipeline.training.normalise import Normaliser
 from sharding.errors import UserError
 
 CPU = World(0, 1, torch.device("cpu"))
@@ -258,6 +260,53 @@ def test_label_smoothing_spreads_the_label() -> None:
         for share in (0.0, 0.5)
     )
     assert loss != smoothed
+
+
+def blended(step: int, parts: int = 1) -> tuple[Learner, torch.Tensor, torch.Tensor, Mixed, float]:
+    """A step on four blended clips: the learner, what it trained on, and its loss."""
+    frozen = ("run.precision=fp32", "optim.frozen_norm=all", "model.dropout=0.0", "optim.global_batch=4")
+    one = learner(settings(*frozen, "optim.label_smoothing=0.1", f"optim.accumulate={parts}"))
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randint(0, 256, (4, 2, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    labels = torch.tensor([0, 1, 2, 3])
+    mixed = Mixed(torch.tensor([2, 3, 0, 1]), torch.tensor([0.5, 0.1, 0.5, 0.1]))
+    loss = 0.0
+    for number in range(step + 1):
+        loss = one.step(clips, labels, number, 0.01, mixed).loss.item()
+    return one, clips, labels, mixed, loss
+
+
+def test_the_loss_of_blended_clips_is_that_of_soft_labels() -> None:
+    _, clips, labels, mixed, loss = blended(0)
+    fresh = learner(settings("run.precision=fp32", "optim.frozen_norm=all", "model.dropout=0.0"))
+    with torch.no_grad():
+        logits = fresh.model.eval()(Normaliser(CPU.device)(clips))
+    soft = torch.zeros(4, 5)
+    for i in range(4):
+        soft[i, labels[i]] += 1 - mixed.shares[i]
+        soft[i, mixed.labels[i]] += mixed.shares[i]
+    expected = nn.functional.cross_entropy(logits, soft, label_smoothing=0.1)
+    assert loss == pytest.approx(expected.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_blended_clips_in_parts_train_like_the_whole_batch(parts: int) -> None:
+    whole, *_, loss = blended(2)
+    cut, *_, same = blended(2, parts)
+    assert same == pytest.approx(loss, abs=1e-5)
+    for name, tensor in cut.model.state_dict().items():
+        torch.testing.assert_close(tensor, whole.model.state_dict()[name], rtol=0, atol=1e-5)
+
+
+def test_a_blended_clips_right_answer_is_what_most_of_it_is() -> None:
+    one = learner(settings("run.precision=fp32"))
+    with torch.no_grad():
+        one.model.classifier.weight.zero_()
+        one.model.classifier.bias.copy_(torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0]))  # always says 0
+    clips = torch.zeros(2, 2, 3, 32, 32, dtype=torch.uint8)
+    mixed = Mixed(torch.tensor([1, 0]), torch.tensor([0.4, 0.4]))
+    step = one.step(clips, torch.tensor([0, 1]), 0, 0.01, mixed)
+    assert (int(step.top1), int(step.top5)) == (1, 2)
 
 
 def test_decay_spares_norms_and_biases_on_request() -> None:
