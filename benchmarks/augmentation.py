@@ -1,4 +1,4 @@
-"""What a training clip costs with and without RandAugment, jitter and mixup, on one core; and on a GPU if there is one.
+"""What a training clip costs with and without RandAugment, jitter, mixup and repeats, on one core; and on a GPU.
 
     python -m benchmarks.augmentation [FOLDER] > benchmarks/results/augmentation.md
 
@@ -32,12 +32,15 @@ from pipeline.order import plan
 
 TURNS = 5
 SIDES = {
-    "cutting: decoding, crop, resizing, flip": Augment(),
-    "and jitter (0.4)": Augment(jitter=0.4),
-    "and mixup (0.2)": Augment(mixup=0.2),
-    "and RandAugment (2 operations at 0.9)": Augment(operations=2),
-    "and RandAugment and mixup, as `recipe=recommended`": Augment(operations=2, mixup=0.2),
+    "cutting: decoding, crop, resizing, flip": (Augment(), 1),
+    "cutting two clips of each video (`data.repeats=2`)": (Augment(), 2),
+    "cutting four": (Augment(), 4),
+    "cutting and jitter (0.4)": (Augment(jitter=0.4), 1),
+    "cutting and mixup (0.2)": (Augment(mixup=0.2), 1),
+    "cutting and RandAugment (2 operations at 0.9)": (Augment(operations=2), 1),
+    "cutting, RandAugment and mixup, as `recipe=recommended`": (Augment(operations=2, mixup=0.2), 1),
 }
+"""What is done to each clip, and the clips of a video."""
 
 
 def main() -> None:
@@ -51,11 +54,14 @@ def main() -> None:
         samples = list(map(checked, LaneReader(split, ORDER, 0, lane=0)))
     torch.set_num_threads(1)
     overrides = [f"data.root={Path(split.root).parent}", "run.folder=unused"]
-    cutter = train_cutter(configuration.load("blvnet-tam-50-f8x2-v2", overrides), split.classes)
+    cutters = {}
+    for _, repeats in SIDES.values():
+        config = configuration.load("blvnet-tam-50-f8x2-v2", [*overrides, f"data.repeats={repeats}"])
+        cutters[repeats] = train_cutter(config, split.classes)
 
-    def cut(epoch: int, start: int) -> Batch:
-        numbers = list(range(start, start + BATCH))
-        clips = empty_clips(BATCH, (FRAMES, 3, SIZE, SIZE))
+    def cut(epoch: int, start: int, repeats: int) -> Batch:
+        cutter, numbers = cutters[repeats], list(range(start, start + BATCH))
+        clips = empty_clips(BATCH, cutter.shape(samples[start]))
         labels = [
             cutter(samples[n], plan.augmentation_rng(0, epoch, n), clip)
             for n, clip in zip(numbers, clips, strict=True)
@@ -66,13 +72,13 @@ def main() -> None:
     made = len(starts) * BATCH
     found: dict[str, list[float]] = {name: [] for name in SIDES}
     for epoch in range(TURNS):
-        for name, augment in SIDES.items():
-            change, begun = changer(augment, seed=0), time.process_time()
+        for name, (augment, repeats) in SIDES.items():
+            change, begun = changer(augment, 0, repeats), time.process_time()
             for start in starts:
-                change(cut(epoch, start))
-            found[name].append((time.process_time() - begun) / made)
+                change(cut(epoch, start, repeats))
+            found[name].append((time.process_time() - begun) / (made * repeats))
         print({name: f"{1000 * times[-1]:.1f} ms" for name, times in found.items()}, file=sys.stderr)
-    on_gpu = gpu(cut(0, 0)) if torch.cuda.is_available() else {}
+    on_gpu = gpu(cut(0, 0, 1)) if torch.cuda.is_available() else {}
     print(report(found, on_gpu, made, load))
 
 
@@ -81,7 +87,9 @@ def gpu(batch: Batch) -> dict[str, float]:
     device = torch.device("cuda")
     clips, labels = batch.clips.to(device), batch.labels.to(device)
     found = {}
-    for name, augment in list(SIDES.items())[1:]:
+    for name, (augment, repeats) in SIDES.items():
+        if augment == Augment() or repeats > 1:
+            continue
         times = [
             _timed(changer(augment, seed), Batch(0, 0, batch.numbers, batch.keys, labels, clips.clone()))
             for seed in range(20)

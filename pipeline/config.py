@@ -93,6 +93,8 @@ class Data(Section):
     "Shares of the shorter side that a training crop may have."
     flip: Literal["label", "reference", "none"] = "label"
     "Mirrored training clips: label exchanges left and right in the class, reference keeps the class."
+    repeats: int = Field(1, ge=1)
+    "Clips that are cut from each decoded video: of the same frames, each with its own crop, so a step has more clips."
     workers: int = Field(4, ge=0)
     "Loader processes a rank; 0 decodes in the training process."
     window: int = Field(256, ge=1)
@@ -157,7 +159,7 @@ class Optim(Section):
     """Stochastic gradient descent with the paper's recipe (section 4.1)."""
 
     global_batch: int = Field(64, ge=1)
-    "Clips a step, on all ranks together."
+    "Clips a step, on all ranks together; `data.repeats` times as many where a video gives several."
     epochs: int = Field(50, ge=1)
     "Passes over the training split; its last partial batch is left out of each."
     lr: float = Field(0.01, gt=0)

@@ -23,7 +23,10 @@ def rows(folder: str) -> list[tuple[str, str]]:
         table.append((f"{split} videos", f"{loaded.samples} in {len(loaded.shards)} shards"))
     return [
         *table,
-        ("steps", f"{run.train[-1]['step']} of {run.config.optim.global_batch} clips"),
+        (
+            "steps",
+            f"{run.train[-1]['step']} of {run.config.optim.global_batch * run.config.data.repeats} clips",
+        ),
         ("training speed", f"{median(line['clips_per_s'] for line in run.train):.1f} clips/s"),
         ("validation top-1", _top1(run)),
         ("run folder", folder),

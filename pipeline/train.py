@@ -77,7 +77,7 @@ def train(config: Config, world: World) -> None:
                 rate = learner.schedule.rate(batch.epoch, batch.step, progress.at.steps_in_epoch)
                 step = learner.step(batch.clips, batch.labels, progress.at.done, rate, batch.mixed)
                 at = progress.at = progress.at.after(progress.at.done + 1)
-                meter.add(step, len(batch.numbers), len(batch.replaced))
+                meter.add(step, len(batch.labels), len(batch.replaced))
                 folder.used(at.done, batch)
                 watchdog.beat()
                 stop = preemption.agreed()

@@ -9,20 +9,24 @@ from pipeline.data.batch import Batch
 from pipeline.order import plan
 
 
-def changer(augment: Augment, seed: int) -> Callable[[Batch], Batch]:
-    """What changes a rank's batch, on the device that its clips are on and in their memory.
+def changer(augment: Augment, seed: int, repeats: int = 1) -> Callable[[Batch], Batch]:
+    """What changes a rank's batch, of `repeats` clips a video, on the device that its clips are on, in their memory.
 
     On a GPU, since the loader is what limits training there: on a core it takes four times as long as making the clip
     (`benchmarks/augmentation.py`).
     """
 
     def change(batch: Batch) -> Batch:
+        if repeats > 1:
+            labels = batch.labels.repeat_interleave(repeats)
+            batch = replace(batch, clips=batch.clips.flatten(0, 1), labels=labels)
+        drawn_for = [(number, repeat) for number in batch.numbers for repeat in range(repeats)]
         if augment.operations or augment.jitter:
-            for clip, number in zip(batch.clips, batch.numbers, strict=True):
-                drawn = operations.draw(augment, plan.pixel_rng(seed, batch.epoch, number))
+            for clip, (number, repeat) in zip(batch.clips, drawn_for, strict=True):
+                drawn = operations.draw(augment, plan.pixel_rng(seed, batch.epoch, number, repeat))
                 pixels.change(clip, drawn)
         if augment.mixup:
-            amounts = mixing.shares(augment.mixup, seed, batch.epoch, batch.numbers)
+            amounts = mixing.shares(augment.mixup, seed, batch.epoch, drawn_for)
             return replace(batch, mixed=mixing.mix(batch.clips, batch.labels, amounts))
         return batch
 

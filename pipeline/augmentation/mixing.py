@@ -18,17 +18,17 @@ def check_pairs(global_batch: int, ranks: int) -> None:
     """`UserError` where a pair would be divided between ranks."""
     if global_batch % (2 * ranks):
         raise UserError(
-            f"augment.mixup: {global_batch // ranks} clips a step on each of {ranks} ranks are no pairs; choose an "
+            f"augment.mixup: {global_batch // ranks} videos a step on each of {ranks} ranks are no pairs; choose an "
             f"optim.global_batch that {2 * ranks} divides"
         )
 
 
-def shares(mixup: float, seed: int, epoch: int, numbers: list[int]) -> list[float]:
-    """How much of the partner each clip takes in, at most a half; `numbers`: of the samples of a rank's batch.
+def shares(mixup: float, seed: int, epoch: int, clips: list[tuple[int, int]]) -> list[float]:
+    """How much of the partner each clip takes in, at most a half; `clips`: a rank's, by sample's number and repeat.
 
     Both of a pair take in as much. Blended by a share above a half they would be each other's, so nothing is lost.
     """
-    drawn = [plan.mixing_rng(seed, epoch, n).beta(mixup, mixup) for n in numbers[: len(numbers) // 2]]
+    drawn = [plan.mixing_rng(seed, epoch, *clip).beta(mixup, mixup) for clip in clips[: len(clips) // 2]]
     return [min(float(share), 1 - float(share)) for share in drawn] * 2
 
 

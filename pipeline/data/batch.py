@@ -22,7 +22,9 @@ class Batch:
 
     `numbers`: the samples' numbers in the epoch; `clips`: uint8 (clips, frames, 3, size, size) in training, (videos,
     views, frames, 3, height, width) in evaluation, channels-last memory, (0,) where there are none; `labels`: int64
-    (clips,), -1 where unknown. `replaced`: which of the planned `keys` are damaged, so that others stand in for them.
+    (clips,), -1 where unknown. With `data.repeats` the loader has clips (videos, repeats, ...) and labels (videos,),
+    which `pipeline.augmentation.batches` makes clips. `replaced`: which of the planned `keys` are damaged, so that
+    others stand in for them.
     `mixed`: by mixup, in training alone.
     """
 

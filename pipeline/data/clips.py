@@ -18,6 +18,7 @@ from pipeline.data.transforms import (
     Box,
     EvalTransform,
     TrainTransform,
+    around,
     mirror_bgr,
     mirror_labels,
     resize_into,
@@ -89,6 +90,36 @@ class TrainCutter:
 
 
 @dataclass(frozen=True)
+class RepeatedCutter(TrainCutter):
+    """Several clips of each sample, of the same frames and with the same flip, each with a crop of its own.
+
+    Decoding, most of a clip's time, is done once: of the box around all crops. The first clip is `TrainCutter`'s.
+    """
+
+    repeats: int
+
+    def shape(self, sample: Sample) -> tuple[int, ...]:
+        """(repeats, frames, 3, size, size), whatever the sample."""
+        return self.repeats, *super().shape(sample)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+        """Fill `out` with random clips of `sample`; returns the label that goes with their flip."""
+        width, height = sample.meta.width, sample.meta.height
+        indices = self.frame_rule(sample.row.frames, self.num_frames, rng)
+        first, *more = [
+            self.transform.choose(width, height, _label(sample), rng) for _ in range(self.repeats)
+        ]
+        boxes = [first.box, *(choice.box for choice in more)]
+        left, top, *_ = region = around(boxes)
+        frames = self.decode(sample, indices, region, bgr=first.flip)
+        for (x, y, w, h), clip in zip(boxes, out, strict=True):
+            resize_into(frames[:, :, y - top : y - top + h, x - left : x - left + w], clip)
+            if first.flip:
+                mirror_bgr(clip)
+        return first.label
+
+
+@dataclass(frozen=True)
 class EvalCutter:
     """The views of the test protocol, with the frames of each clip in `order`: one decoding, nothing random."""
 
@@ -132,7 +163,8 @@ def train_cutter(config: Config, classes: list[str]) -> TrainCutter:
     """The training clips that `config` asks for; `classes` decide what a flip does to a label."""
     data = config.data
     transform = TrainTransform(data.size, data.scales, data.flip, mirror_labels(classes))
-    return TrainCutter(config.model.num_frames, data.size, _frame_rule(data), transform, FrameDecoder())
+    parts = (config.model.num_frames, data.size, _frame_rule(data), transform, FrameDecoder())
+    return TrainCutter(*parts) if data.repeats == 1 else RepeatedCutter(*parts, data.repeats)
 
 
 def _frame_rule(data: Data) -> FrameRule:

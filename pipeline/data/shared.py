@@ -42,7 +42,7 @@ def check_room(config: Config, ranks: int) -> None:
         return
     clip = prod((config.model.num_frames, 3, config.data.size, config.data.size))
     here = min(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), ranks)
-    clips = here * config.optim.global_batch // ranks
+    clips = here * config.optim.global_batch * config.data.repeats // ranks
     needed, found = (PREFETCHED_STEPS + 1) * clips * clip, _free()
     if found < needed:
         raise UserError(

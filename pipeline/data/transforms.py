@@ -51,6 +51,13 @@ def place(width: int, height: int, crop_width: int, crop_height: int, quarters: 
     return x, y, crop_width, crop_height
 
 
+def around(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all of `boxes`."""
+    left, top = min(x for x, _, _, _ in boxes), min(y for _, y, _, _ in boxes)
+    right, bottom = max(x + w for x, _, w, _ in boxes), max(y + h for _, y, _, h in boxes)
+    return left, top, right - left, bottom - top
+
+
 def multi_scale_sizes(
     width: int, height: int, input_size: int, scales: Sequence[float]
 ) -> list[tuple[int, int]]:

@@ -118,10 +118,10 @@ def measure_loader(config: Config, seconds: float) -> LoaderFigures:
     data, frames = config.data, config.model.num_frames
     return LoaderFigures(
         source=f"{split.root}: {split.samples} videos in {len(split.shards)} shards; "
-        f"clips of {frames} frames, {data.size}x{data.size}, {at.global_batch} a batch",
+        f"clips of {frames} frames, {data.size}x{data.size}, {at.global_batch * data.repeats} a batch",
         workers=workers,
         cores=len(os.sched_getaffinity(0)),
-        bytes_per_clip=split.bytes / split.samples,
+        bytes_per_clip=split.bytes / split.samples / data.repeats,
         first_batch_s=first_batch_s,
         rate=rate,
         alone=alone,
@@ -137,7 +137,7 @@ def _rate(stream: ClipStream, workers: int, seconds: float) -> tuple[float, floa
     first = time.perf_counter()
     clips = 0
     while not clips or time.perf_counter() - first < seconds:
-        clips += len(next(made).numbers)
+        clips += next(made).clips.shape[:-4].numel()
     rate = clips / (time.perf_counter() - first)
     made.close()
     return first - start, rate

@@ -90,7 +90,7 @@ def measure_step(config: Config, world: World, steps: int) -> StepFigures:
         raise UserError(
             f"optim.global_batch: {optim.global_batch} clips cannot be shared equally by {world.ranks} ranks"
         )
-    share = optim.global_batch // world.ranks
+    share = optim.global_batch * config.data.repeats // world.ranks
     learner = Learner(build_model(config, CLASSES), config, world)
     shape = (config.model.num_frames, 3, config.data.size, config.data.size)
     clips = empty_clips(share, shape, pin=world.device.type == "cuda")
@@ -121,7 +121,7 @@ def measure_step(config: Config, world: World, steps: int) -> StepFigures:
     return StepFigures(
         setting=f"depth {model.depth}, clips of {model.num_frames} frames, {data.size}x{data.size}, {share} a rank; "
         f"{world.ranks} ranks, {device}, {config.run.precision}",
-        clips=optim.global_batch,
+        clips=optim.global_batch * config.data.repeats,
         parts={part: seconds / steps for part, seconds in marks.parts.items()},
         peak_bytes=_peak_bytes(world.device),
     )

@@ -160,11 +160,11 @@ def augmentation_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
     return np.random.default_rng([_AUGMENT, seed, epoch, number])
 
 
-def pixel_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
-    """The random numbers for what is done to the pixels of sample `number`, once it is cut."""
-    return np.random.default_rng([_PIXELS, seed, epoch, number])
+def pixel_rng(seed: int, epoch: int, number: int, repeat: int = 0) -> np.random.Generator:
+    """The random numbers for what is done to the pixels of a clip of sample `number`, once it is cut."""
+    return np.random.default_rng([_PIXELS, seed, epoch, number, repeat])
 
 
-def mixing_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
-    """The random numbers for the pair whose first sample is `number`."""
-    return np.random.default_rng([_MIXING, seed, epoch, number])
+def mixing_rng(seed: int, epoch: int, number: int, repeat: int = 0) -> np.random.Generator:
+    """The random numbers for the pair whose first is that clip of sample `number`."""
+    return np.random.default_rng([_MIXING, seed, epoch, number, repeat])

@@ -83,7 +83,8 @@ class World:
         """Give every rank the main process's buffers (batch-norm statistics), in one exchange for each dtype."""
         if self.ranks == 1:
             return
-        for dtype in {buffer.dtype for buffer in model.buffers()}:
+        # Not in the order of a set, which differs between processes.
+        for dtype in dict.fromkeys(buffer.dtype for buffer in model.buffers()):
             buffers = [buffer.view(-1) for buffer in model.buffers() if buffer.dtype == dtype]
             values = torch.cat(buffers)
             dist.broadcast(values, src=0)

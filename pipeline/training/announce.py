@@ -22,13 +22,14 @@ def introduction(
     where = f"host {hosts[0]}" if len(hosts) == 1 else f"{len(hosts)} hosts: {', '.join(hosts)}"
     total = at.steps_in_epoch * optim.epochs
     to_do = f"from step {at.done + 1} to {total}" if at.done < total else f"all {total} are done"
+    clips = at.global_batch * data.repeats
     rows = [
         ("network", f"bLVNet-TAM depth {model.depth}, clips of {model.num_frames} frames at {data.size}x{data.size}"),
         ("ranks", f"{len(ranks)} ({devices}), {config.run.precision}, on {where}"),
         ("data", f"{train_set.root}: {train_set.samples} videos, {len(train_set.classes)} classes; "
                  f"{validation_set.samples} videos to validate"),
         ("order", f"seed {at.seed}, {at.lanes} lanes, window {at.window}, {data.workers} loader processes a rank"),
-        ("steps", f"{at.steps_in_epoch} of {at.global_batch} clips in each of {optim.epochs} epochs, {to_do}"),
+        ("steps", f"{at.steps_in_epoch} of {clips} clips in each of {optim.epochs} epochs, {to_do}"),
         ("folder", config.run.folder),
     ]  # fmt: skip
     return [f"  {name:<8} {text}" for name, text in rows]

@@ -24,4 +24,4 @@ def train_batches(config: Config, train_set: Manifest, at: Position, world: Worl
     shards = shards_of(config.data, train_set)
     stream = ClipStream(train_set, cutter, at.order, passes, world.rank, world.ranks, shards, allowed)
     made = batches(stream, config.data.workers, pin=world.device.type == "cuda")
-    return on_device(made, world.device, changer(config.augment, at.seed))
+    return on_device(made, world.device, changer(config.augment, at.seed, config.data.repeats))

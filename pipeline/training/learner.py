@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from blvnet import BLVNetTAM
 from blvnet.ranking import top_classes
-from pipeline.config import Config, Optim
+from pipeline.config import Config
 from pipeline.data.batch import Mixed
 from pipeline.ranks.distributed import World
 from pipeline.run.checkpoint import weights_of
@@ -44,14 +44,14 @@ class Learner:
     """
 
     def __init__(self, model: BLVNetTAM, config: Config, world: World) -> None:
-        _check(config.optim, world)
+        _check(config, world)
         self.model = model.to(world.device)
         if config.optim.sync_norm and world.ranks > 1:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         self._buffers = Buffers(self.model)
         decay = config.optim.ema_decay
         self._average = Average(self.model, decay) if decay is not None else None
-        self.schedule = Schedule(config.optim)
+        self.schedule = Schedule(config.optim, config.data.repeats)
         # What is compiled shares its tensors with the model, whose names checkpoints keep.
         compiled = cast(nn.Module, torch.compile(self.model)) if config.run.compile else self.model
         static = config.optim.accumulate == 1  # the same gradients are exchanged in every backward pass
@@ -165,8 +165,8 @@ def _right(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([right[:, 0].sum(), right.sum()])
 
 
-def _check(optim: Optim, world: World) -> None:
-    share = optim.global_batch // world.ranks
+def _check(config: Config, world: World) -> None:
+    optim, share = config.optim, config.optim.global_batch * config.data.repeats // world.ranks
     if optim.accumulate > share:
         raise UserError(
             f"optim.accumulate: the {share} clips that a rank has a step cannot be cut in {optim.accumulate} parts"

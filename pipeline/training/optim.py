@@ -45,16 +45,16 @@ def sgd(model: BLVNetTAM, optim: Optim, device: torch.device) -> torch.optim.SGD
 class Schedule:
     """The learning rate over a run; its state is what a plateau was decided by."""
 
-    def __init__(self, optim: Optim) -> None:
-        self._optim = optim
+    def __init__(self, optim: Optim, repeats: int = 1) -> None:
+        self._optim, self._repeats = optim, repeats
         self._best = -1.0
         self._waited = 0
         self._divisions = 0
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
-        """The rate for step `step` of the `steps` in `epoch`, scaled linearly with the global batch."""
+        """The rate for step `step` of the `steps` in `epoch`, scaled linearly with the clips of a step."""
         optim = self._optim
-        rate = optim.lr * optim.global_batch / optim.lr_batch
+        rate = optim.lr * optim.global_batch * self._repeats / optim.lr_batch
         done = epoch + (step + 1) / steps
         match optim.schedule:
             case "cosine":

@@ -66,7 +66,7 @@ def uninterrupted(root: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_train_like_one(root: str, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     # Each process normalises over its own part of the batch, and drops its own features: both are left out here.
-    same = ("optim.frozen_norm=all", "model.dropout=0.0", "optim.lr=0.01")
+    same = ("optim.frozen_norm=all", "model.dropout=0.0", "optim.lr=0.005", "data.repeats=2")
     run(training(1, root, one, *same))
     run(training(2, root, two, *same))
     assert audits.keys_by_step(str(one)) == audits.keys_by_step(str(two))

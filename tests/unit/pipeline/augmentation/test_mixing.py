@@ -16,7 +16,7 @@ def mixed(ranks: int, epoch: int = 3, step: int = 2) -> dict[int, tuple[torch.Te
     for rank in range(ranks):
         numbers = list(plan.numbers(step * BATCH, (step + 1) * BATCH, rank, ranks))
         clips = torch.tensor(numbers, dtype=torch.uint8).view(-1, 1, 1, 1, 1).repeat(1, 2, 3, 4, 4)
-        amounts = mixing.shares(0.8, 7, epoch, numbers)
+        amounts = mixing.shares(0.8, 7, epoch, [(number, 0) for number in numbers])
         blend = mixing.mix(clips, torch.tensor(numbers), amounts)
         for i, number in enumerate(numbers):
             found[number] = clips[i], int(blend.labels[i]), float(blend.shares[i])
@@ -44,9 +44,9 @@ def test_each_takes_its_share_of_the_clip_half_a_batch_away() -> None:
 
 
 def test_shares_follow_the_distribution() -> None:
-    numbers = list(range(4000))
+    clips = [(number, 0) for number in range(4000)]
     for mixup, expected in ((0.2, 0.104), (1.0, 0.25)):  # the mean of min(x, 1 - x)
-        amounts = mixing.shares(mixup, 0, 0, numbers)
+        amounts = mixing.shares(mixup, 0, 0, clips)
         assert len(amounts) == 4000
         assert sum(amounts) / 4000 == pytest.approx(expected, abs=0.02)
 

@@ -42,6 +42,34 @@ def test_a_training_clip_has_the_pixels_of_decoding_cropping_resizing_and_flippi
     assert clip.stride()[1:] == (1, 3 * 48, 3)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_several_clips_of_a_decoding_are_each_what_it_would_be_alone(sample: Sample, seed: int) -> None:
+    tree = {"data": {"root": "x", "size": 48, "flip": "reference"}, "run": {"folder": "x"}}
+    one, three = (
+        train_cutter(
+            config.override(dict(tree), ["model.num_frames=4", f"data.repeats={repeats}"], "test"),
+            shards.CLASSES,
+        )
+        for repeats in (1, 3)
+    )
+    assert three.shape(sample) == (3, 4, 3, 48, 48)
+    alone, clips = empty_clips(1, (4, 3, 48, 48))[0], empty_clips(1, (3, 4, 3, 48, 48))[0]
+    one(sample, np.random.default_rng(seed), alone)
+    three(sample, np.random.default_rng(seed), clips)
+    assert torch.equal(clips[0], alone)
+
+    rng = np.random.default_rng(seed)
+    indices = one.frame_rule(sample.row.frames, 4, rng)
+    choices = [one.transform.choose(150, 117, 0, rng) for _ in range(3)]
+    assert len({choice.box for choice in choices}) > 1
+    frames = torch.from_numpy(
+        mjpeg.decode(sample.blob, sample.meta.offsets, indices.tolist(), (150, 117))
+    ).permute(0, 3, 1, 2)
+    for clip, ((x, y, w, h), *_) in zip(clips, choices, strict=True):
+        expected = resize(frames[:, :, y : y + h, x : x + w], 48, 48)
+        assert torch.equal(clip, expected.flip(-1) if choices[0].flip else expected)
+
+
 def test_the_decoder_reuses_its_memory_over_sizes(sample: Sample) -> None:
     decode = FrameDecoder()
     whole = decode(sample, np.array([0, 3])).clone()

@@ -16,6 +16,7 @@ from PIL import Image
 from pipeline.data.transforms import (
     EvalTransform,
     TrainTransform,
+    around,
     crop_boxes,
     crop_views,
     mirror_bgr,
@@ -168,6 +169,19 @@ def test_reversing_the_bytes_of_bgr_rows_flips_and_gives_rgb(width: int) -> None
     clip = rgb.flip(1).contiguous(memory_format=torch.channels_last)
     mirror_bgr(clip)
     assert torch.equal(clip, rgb.flip(-1))
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 50)] * 2, *[st.integers(1, 50)] * 2), min_size=1, max_size=4))
+def test_the_box_around_boxes_holds_all_of_them_and_no_more(boxes: list[tuple[int, int, int, int]]) -> None:
+    covered = np.zeros((100, 100), bool)
+    for x, y, w, h in boxes:
+        covered[y : y + h, x : x + w] = True
+    rows, columns = np.nonzero(covered)
+    left, top, width, height = around(boxes)
+    assert (left, top, left + width - 1, top + height - 1) == (
+        *(columns.min(), rows.min()),
+        *(columns.max(), rows.max()),
+    )
 
 
 def test_mirror_exchanges_left_and_right_as_words() -> None:

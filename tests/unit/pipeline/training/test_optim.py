@@ -29,6 +29,11 @@ def test_the_rate_grows_linearly_with_the_global_batch() -> None:
     assert rates(Optim(global_batch=256, lr=0.01, lr_batch=64, epochs=1))[0] == pytest.approx(0.04)
 
 
+def test_the_rate_grows_with_the_clips_of_each_video() -> None:
+    optim = Optim(global_batch=64, lr=0.01, lr_batch=64)
+    assert Schedule(optim, repeats=2).rate(0, 0, 5) == pytest.approx(0.02)
+
+
 def test_steps_divide_by_ten() -> None:
     optim = Optim(schedule="steps", step_epochs=10, epochs=25, lr=0.01)
     assert [Schedule(optim).rate(epoch, 0, 5) for epoch in (0, 9, 10, 19, 20, 24)] == pytest.approx(
