@@ -18,7 +18,7 @@ def check_pairs(global_batch: int, ranks: int) -> None:
     """`UserError` where a pair would be divided between ranks."""
     if global_batch % (2 * ranks):
         raise UserError(
-            f"augment.mixup: {global_batch // ranks} videos a step on each of {ranks} ranks are no pairs; choose an "
+            f"augment.mixup: {global_batch // ranks} videos a step and rank are no pairs; choose an "
             f"optim.global_batch that {2 * ranks} divides"
         )
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pipeline import config
-from pipeline.config import Config
+from pipeline.augmentation.batches import changer
+from pipeline.config import Augment, Config
 from pipeline.data.batch import Batch
 from pipeline.data.prefetch import on_device
 from pipeline.data.stream import empty_clips
@@ -82,6 +83,17 @@ def test_batches_arrive_whole_and_channels_last() -> None:
         assert arrived.clips.device == arrived.labels.device == DEVICE
         assert torch.equal(arrived.clips.cpu(), sent.clips) and torch.equal(arrived.labels.cpu(), sent.labels)
         assert arrived.clips.stride() == sent.clips.stride()
+
+
+def test_clips_are_changed_on_the_device_as_on_the_cpu() -> None:
+    change = changer(Augment(operations=2, jitter=0.3, mixup=0.5), seed=0)
+    sent = [change(batch) for batch in batches()]
+    for here, there in zip(sent, on_device(batches(), DEVICE, change), strict=True):
+        difference = (here.clips.float() - there.clips.cpu().float()).abs()
+        assert difference.mean() < 0.5  # of 255 levels; an edge may round to another pixel
+        assert here.mixed is not None and there.mixed is not None
+        assert torch.equal(here.mixed.labels, there.mixed.labels.cpu())
+        assert torch.equal(here.mixed.shares, there.mixed.shares.cpu())
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])

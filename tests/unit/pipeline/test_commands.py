@@ -42,6 +42,10 @@ def command(root: Path, *overrides: str) -> list[str]:
         (["optim.rate=1"], "command line: unknown key optim.rate; did you mean optim.lr?"),
         (["data.root=/nowhere"], "/nowhere/train/manifest.json: no such manifest"),
         (["optim.global_batch=10"], "optim.global_batch: 10 is more than the 9 samples"),
+        (
+            ["optim.global_batch=3", "augment.mixup=0.2"],
+            "augment.mixup: 3 videos a step and rank are no pairs",
+        ),
         (["run.seed=5"], "run.seed changed since this run began (from 0 to 5)"),
         (["data.window=2"], "data.window changed since this run began"),
         (["data.lanes=7"], "data.lanes changed since this run began"),

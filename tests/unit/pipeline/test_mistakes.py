@@ -55,7 +55,7 @@ OVERRIDES = [
     ("optim.ema_decay=1", f"optim.ema_decay: {NUMBER} > 0, < 1 or null, not 1"),
     (
         "optim.schedule=linear",
-        "optim.schedule: must be cosine, steps, multistep, plateau or constant, not linear",
+        "optim.schedule: must be cosine, cosine_by_step, steps, multistep, plateau or constant, not linear",
     ),
     ("optim.schedule=multistep", "schedule multistep needs milestones, such as [20, 40]"),
     ("optim.milestones=[20,10]", "milestones [20, 10] must be epochs from 1 on, each later than the last"),

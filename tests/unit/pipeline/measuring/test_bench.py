@@ -30,9 +30,10 @@ def overrides(root: Path, *more: str) -> list[str]:
     return [f"data.root={root}", "run.folder=unused", "run.precision=fp32", *SMALL, *more]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_loaders_figures_belong_together(root: Path, workers: int) -> None:
-    config = configuration.load("configs/demo.yaml", overrides(root, f"data.workers={workers}"))
+@pytest.mark.parametrize(("workers", "repeats"), [(0, 1), (2, 1), (0, 2)])
+def test_the_loaders_figures_belong_together(root: Path, workers: int, repeats: int) -> None:
+    more = (f"data.workers={workers}", f"data.repeats={repeats}")
+    config = configuration.load("configs/demo.yaml", overrides(root, *more))
     figures = measure_loader(config, seconds=0.2)
     assert tuple(figures.stages) == STAGES
     assert all(seconds > 0 for stage, seconds in figures.stages.items() if stage != "reading")
@@ -41,7 +42,7 @@ def test_the_loaders_figures_belong_together(root: Path, workers: int) -> None:
     assert figures.rate > 0
     assert figures.first_batch_s > 0
     tars = sum(path.stat().st_size for path in (root / "train").glob("*.tar"))
-    assert figures.bytes_per_clip == tars / 15
+    assert figures.bytes_per_clip == tars / 15 / repeats
 
 
 def test_the_loaders_report_says_where_the_time_goes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
