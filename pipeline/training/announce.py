@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import Config, Data, Run
 from pipeline.order.plan import readers_per_lane
 from pipeline.order.position import Position
 from pipeline.run.provenance import Rank, changes
@@ -38,10 +38,12 @@ def introduction(
 def resumption(config: Config, at: Position, before: dict[str, Any]) -> list[str]:
     """What a run that goes on says: behind which step, and every setting that changed since the checkpoint.
 
-    `before`: the configuration that the checkpoint kept.
+    `before`: the configuration that the checkpoint kept. A setting that its version did not know was the default.
     """
     lines = [f"resuming {config.run.folder} after {at.done} steps"]
-    differ = changes(before, config.model_dump(mode="json", by_alias=True))
+    plain = Config(data=Data(root="x"), run=Run(folder="x")).model_dump(mode="json", by_alias=True)
+    then = {section: {**plain[section], **before.get(section, {})} for section in plain}
+    differ = changes(then, config.model_dump(mode="json", by_alias=True))
     if differ:
         lines.append(f"  changed since then: {'; '.join(differ)}")
     return lines

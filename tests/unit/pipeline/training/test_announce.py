@@ -48,6 +48,21 @@ def test_a_resume_names_every_change() -> None:
     assert announce.resumption(settings(optim__lr=0.05), AT, before) == [first]
 
 
+def test_a_resumed_run_names_a_setting_that_the_checkpoint_did_not_know() -> None:
+    before = settings().model_dump(mode="json", by_alias=True)
+    del before["augment"], before["data"]["repeats"]
+    told = announce.resumption(settings(augment__operations=2, data__repeats=3), AT, before)
+    assert told[1:] == ["  changed since then: augment.operations 0 -> 2; data.repeats 1 -> 3"]
+    assert len(announce.resumption(settings(), AT, before)) == 1
+
+
+def test_clips_of_a_step_are_those_of_all_its_videos() -> None:
+    lines = announce.introduction(
+        settings(data__repeats=2), AT, split("train", 700), split("validation", 80), RANKS
+    )
+    assert "10 of 128 clips in each of 50 epochs" in "\n".join(lines)
+
+
 def test_more_loader_processes_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
