@@ -122,7 +122,7 @@ class Data(Section):
 
 
 class Augment(Section):
-    """What changes the pixels of training clips behind crop and flip; drawn by the sample's number, for any ranks."""
+    """What changes the pixels of training clips; the same on any number of ranks."""
 
     operations: int = Field(0, ge=0, le=8)
     "Operations of RandAugment on each clip, all its frames alike; none of them mirrors. 0: none."
