@@ -175,7 +175,9 @@ class Optim(Section):
     milestones: tuple[int, ...] = ()
     "multistep: the epochs, counted from 0, that start with a division."
     patience: int = Field(3, ge=1)
-    "plateau: a division follows so many evaluations in a row without a higher validation top-1."
+    "plateau: a division follows so many evaluations in a row without a better validation."
+    plateau_of: Literal["top1", "loss"] = "top1"
+    "plateau: what is better, a higher top-1 or a lower loss (the reference's, with a patience of 10)."
     warmup_epochs: float = Field(0.0, ge=0)
     "The rate grows linearly, step by step, over the first epochs; cosine_by_step begins to fall behind them."
     classifier_lr: float = Field(1.0, gt=0)

@@ -30,11 +30,11 @@ def validate(
     world.share_buffers(learner.evaluated)
     batch = at.global_batch // world.ranks
     predictions = predict(learner.evaluated, split, config, world, batch, between=between)
-    top1 = None
+    top1, loss = None, 0.0
     if predictions:
         scores = score(predictions)
-        top1 = scores.top1
+        top1, loss = scores.top1, scores.loss
         folder.validation(at, asdict(scores), split, predictions.keys)
-    learner.schedule.evaluated(world.share(top1 or 0.0))
+    learner.schedule.evaluated(*world.share((top1 or 0.0, loss)))
     progress.to_evaluate = False
     return top1

@@ -1,6 +1,6 @@
 """The optimiser and the learning rate of each step."""
 
-from math import cos, pi
+from math import cos, inf, pi
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class Schedule:
 
     def __init__(self, optim: Optim, repeats: int = 1) -> None:
         self._optim, self._repeats = optim, repeats
-        self._best = -1.0
+        self._best = -inf
         self._waited = 0
         self._divisions = 0
 
@@ -68,10 +68,11 @@ class Schedule:
             rate *= done / optim.warmup_epochs
         return rate
 
-    def evaluated(self, top1: float) -> None:
-        """Note the validation top-1 of an evaluation; every rank must be told the same."""
-        self._waited = 0 if top1 > self._best else self._waited + 1
-        self._best = max(self._best, top1)
+    def evaluated(self, top1: float, loss: float) -> None:
+        """Note the validation top-1 and loss of an evaluation; every rank must be told the same."""
+        merit = -loss if self._optim.plateau_of == "loss" else top1
+        self._waited = 0 if merit > self._best else self._waited + 1
+        self._best = max(self._best, merit)
         if self._waited == self._optim.patience:
             self._waited = 0
             self._divisions += 1

@@ -55,18 +55,27 @@ def test_a_plateau_divides_when_the_accuracy_has_not_risen_for_the_patience() ->
     schedule = Schedule(Optim(schedule="plateau", patience=2, lr=1.0, epochs=50))
     seen = []
     for epoch, top1 in enumerate([10, 20, 20, 15, 19, 21, 5, 21, 8]):
-        schedule.evaluated(top1)
+        schedule.evaluated(top1, loss=1.0)
         seen.append(schedule.rate(epoch, 0, 1))
     assert seen == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_a_plateau_of_the_loss_divides_when_it_has_not_fallen_for_the_patience() -> None:
+    schedule = Schedule(Optim(schedule="plateau", plateau_of="loss", patience=2, lr=1.0, epochs=50))
+    seen = []
+    for epoch, loss in enumerate([3.0, 2.0, 2.0, 2.5, 1.9, 1.9]):
+        schedule.evaluated(top1=epoch, loss=loss)
+        seen.append(schedule.rate(epoch, 0, 1))
+    assert seen == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1])
 
 
 def test_a_restored_plateau_remembers() -> None:
     optim = Optim(schedule="plateau", patience=2, lr=1.0)
     first, second = Schedule(optim), Schedule(optim)
     for top1 in (30, 20, 20, 20):
-        first.evaluated(top1)
+        first.evaluated(top1, loss=1.0)
     second.restore(first.state())
-    second.evaluated(29)
+    second.evaluated(29, loss=1.0)
     assert second.rate(0, 0, 1) == pytest.approx(0.01)
 
 
