@@ -11,6 +11,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test is of time: others may use the machine.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 # The object stores, each started once for all tests.
 pytest_plugins = ["tests.stores"]
