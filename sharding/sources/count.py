@@ -23,7 +23,9 @@ def expected_frames(
         with opened(path) as container:
             stream = film_of(container)
             base = float(stream.time_base or 1)
-            times = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+            times = [
+                packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None
+            ]
             first = stream.start_time
     except (Unusable, FFmpegError, OSError, ValueError):
         return None

@@ -211,5 +211,8 @@ def _of_unknown_size(frames: Iterator[Timed]) -> Iterator[Timed]:
 
 
 def _decoded(packets: _Packets) -> Iterator[VideoFrame]:
+    """The frames of all packets. One without content leaves the frame before it on screen, and is none of its own."""
     for packet in packets:
-        yield from packet.decode()
+        is_end = packet.size == 0 and not packet.buffer_ptr  # where a decoder gives what it has kept
+        if packet.size or is_end:
+            yield from packet.decode()

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import struct
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -193,6 +194,44 @@ def test_a_container_that_cannot_tell_whether_it_is_whole_is_recorded(tmp_path: 
     source = read(write_video(tmp_path / f"v.{suffix}", 8, codec=codec))
     list(source.frames)
     assert source.notes == {"end": "not stated"}
+
+
+def ogm(frames: int, empty: set[int]) -> bytes:
+    """A gray film of raw frames in Ogg at 12 fps, each brighter than the last; those of `empty` are without content."""
+    what = b"\x01video\0\0\0I420" + struct.pack("<IqqIIHHII", 52, 10_000_000 // 12, 1, 1, 1, 12, 0, 16, 16)
+    packets = [what, b"\x03vorbis" + bytes(8) + b"\x01"]
+    packets += [
+        b"\x08" + (b"" if number in empty else bytes([20 * number]) * 384) for number in range(frames)
+    ]
+    pages = b""
+    for number, packet in enumerate(packets):
+        kind = {0: 2, len(packets) - 1: 4}.get(number, 0)
+        head = struct.pack("<4sBBqIII", b"OggS", 0, kind, max(0, number - 2), 1, number, 0)
+        lengths = [255] * (len(packet) // 255) + [len(packet) % 255]
+        page = bytearray(head + bytes([len(lengths), *lengths]) + packet)
+        page[22:26] = ogg_checksum(page).to_bytes(4, "little")
+        pages += page
+    return pages
+
+
+def ogg_checksum(page: bytearray) -> int:
+    found = 0
+    for byte in page:
+        found ^= byte << 24
+        for _ in range(8):
+            found = (found << 1) ^ (0x104C11DB7 if found >> 31 else 0)
+    return found
+
+
+def test_a_packet_without_content_is_no_frame(tmp_path: Path) -> None:
+    # In Theora and old AVI films in Ogg it says that the frame before it stays.
+    path = tmp_path / "v.ogm"
+    path.write_bytes(ogm(10, empty={3, 4, 7}))
+    shades = [(round(12 * time), int(frame.to_ndarray()[0, 0])) for time, frame in read(path).frames]
+    assert shades == [(number, 20 * number) for number in (0, 1, 2, 5, 6, 8, 9)]
+    assert expected_frames(path, None, None, None) == len(shades)
+    path.write_bytes(ogm(10, empty={8, 9}))
+    assert moments(path) == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_playlists_and_text_are_no_films(tmp_path: Path) -> None:
