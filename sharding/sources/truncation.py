@@ -103,8 +103,10 @@ def _riff(stream: BinaryIO) -> int:
     """Where the last RIFF chunk ends: a long AVI has one for each gigabyte."""
     position = 0
     while (header := stream.read(8))[:4] == b"RIFF" and len(header) == 8:
-        position += 8 + int(struct.unpack("<I", header[4:])[0])
-        stream.seek(position)
+        size = int(struct.unpack("<I", header[4:])[0])
+        position += 8 + size
+        if not _skip(stream, size):
+            break
     return position
 
 
@@ -113,9 +115,8 @@ def _segment(stream: BinaryIO) -> int | None:
     if _number(stream, keep_marker=True) is None:
         return None
     size = _number(stream)
-    if size is None:
+    if size is None or not _skip(stream, size):
         return None
-    stream.seek(size, os.SEEK_CUR)
     if _number(stream, keep_marker=True) != _SEGMENT:
         return None
     size = _number(stream)
@@ -128,12 +129,23 @@ def _ends_with_cues(stream: BinaryIO, end: int) -> bool:
     names = []
     while stream.tell() < end:
         name, size = _number(stream, keep_marker=True), _number(stream)
-        if name is None or size is None:
+        if name is None or size is None or not _skip(stream, size):
             return False
         names.append(name)
-        stream.seek(size, os.SEEK_CUR)
     clusters_last = [name for name in names if name in (_CLUSTER, _CUES)][-1:]
-    return stream.tell() == end and clusters_last == [_CUES]
+    return clusters_last == [_CUES]
+
+
+def _skip(stream: BinaryIO, size: int) -> bool:
+    """Go on behind the next `size` bytes. False where the file ends before that.
+
+    A file system refuses to go where no file of its kind could end, and each has its own limit.
+    """
+    place = stream.tell() + size
+    if place > stream.seek(0, os.SEEK_END):
+        return False
+    stream.seek(place)
+    return True
 
 
 def _number(stream: BinaryIO, keep_marker: bool = False) -> int | None:

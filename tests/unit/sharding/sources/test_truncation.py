@@ -1,8 +1,12 @@
+import errno
+import io
+import os
 from pathlib import Path
 
 import av
 import pytest
 
+from sharding.sources import truncation
 from sharding.sources.decode import Unusable, read
 from sharding.sources.truncation import stated_bytes
 from tests.unit.sharding.videos import real_clips, write_video
@@ -39,6 +43,33 @@ def test_other_files_do_not_tell(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     stated = stated_bytes(path)
     assert stated is None or stated <= len(content)
+
+
+class Strict(io.BytesIO):
+    """A file on a system that refuses every place behind its end."""
+
+    def seek(self, place: int, whence: int = os.SEEK_SET, /) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self.getvalue())}[whence]
+        if base + place > len(self.getvalue()):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return super().seek(place, whence)
+
+
+@pytest.mark.parametrize(
+    ("content", "stated"),
+    [
+        (b"\x1a\x45\xdf\xa3\x01\x7e" + bytes(40), None),  # a header of 2**54 bytes
+        (b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x01\x7e" + bytes(40), (0x7E << 48) + 17),
+        (b"RIFF\xff\xff\xff\xffAVI " + bytes(40), (1 << 32) + 7),
+        (b"\0\0\0\x01mdat\x40" + bytes(40), 1 << 62),
+    ],
+)
+def test_a_size_that_no_file_has_is_read_alike_on_every_file_system(
+    content: bytes, stated: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(truncation, "_opened", lambda path: Strict(path.getvalue()))
+    assert stated_bytes(io.BytesIO(content)) == stated
+    assert not truncation.is_whole(io.BytesIO(content), [], 0)  # type: ignore[arg-type]
 
 
 def test_a_live_recording_of_unknown_size_does_not_tell(tmp_path: Path) -> None:
