@@ -12,6 +12,7 @@ from av import VideoFrame
 from av.codec.context import Flags
 from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError
+from av.error import BlockingIOError as Nothing
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
@@ -110,9 +111,24 @@ class Film:
         timed = times.between(timed, start, end)
         return timed if self._sized else _of_unknown_size(timed)
 
+    def _packets(self) -> _Packets:
+        """Its packets up to where FFmpeg finds none in 64 kB of MPEG-TS: padding behind the end, or else damage."""
+        found_nothing, later = False, 0
+        while True:
+            try:
+                for packet in self._container.demux(self.stream):
+                    later += found_nothing and packet.size > 0
+                    if later > 1:  # the first was waiting for what follows it
+                        raise Unusable("cannot be decoded: a stretch in the middle of it is no MPEG-TS")
+                    yield packet
+            except Nothing:
+                found_nothing = True
+            else:
+                return
+
     def _ahead(self) -> tuple[_Packets, bool]:
         """Its packets; and whether they have no times of being shown, though they are not stored in that order."""
-        packets = iter(self._container.demux(self.stream))
+        packets = self._packets()
         if not self.stream.codec_context.has_b_frames:
             return packets, False
         ahead = list(islice(packets, _LOOKAHEAD))
@@ -143,13 +159,13 @@ class Film:
                     return
         self.close()
         self._open()  # seeking back would not find the beginning in every container
-        yield from self._stamped(self._container.demux(self.stream))
+        yield from self._stamped(self._packets())
 
     def _sought(self, target: int, start: float) -> Iterator[Timed] | None:
         """Frames from a seek on, if they begin before `start`, with one that needs no other."""
         try:
             self._container.seek(target, stream=self.stream, backward=True)
-            frames = self._stamped(self._container.demux(self.stream))
+            frames = self._stamped(self._packets())
             first = next(frames, None)
         except (FFmpegError, Unusable) as error:
             if blame.is_machines(error):

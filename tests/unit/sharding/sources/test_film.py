@@ -234,6 +234,19 @@ def test_a_packet_without_content_is_no_frame(tmp_path: Path) -> None:
     assert moments(path) == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+@pytest.mark.parametrize("padding", [b"\0", b"\xff"])
+def test_padding_behind_a_transport_stream_is_no_damage(tmp_path: Path, codec: str, padding: bytes) -> None:
+    path = write_video(tmp_path / "v.ts", 30, codec=codec)
+    whole, data = told(path), path.read_bytes()
+    path.write_bytes(data + 300_000 * padding)
+    assert told(path) == told(in_memory(path)) == whole
+    assert moments(path, 1.0) == list(range(12, 30))
+    middle = len(data) // 2 // 188 * 188
+    path.write_bytes(data[:middle] + 300_000 * padding + data[middle:])
+    assert told(path) == "cannot be decoded: a stretch in the middle of it is no MPEG-TS"
+
+
 def test_playlists_and_text_are_no_films(tmp_path: Path) -> None:
     folder, secret = tmp_path / "videos", tmp_path / "secret"
     folder.mkdir()
