@@ -46,10 +46,15 @@ def write_video(
     pixels: str = "yuv420p",
     times: Sequence[int] | None = None,
     options: dict[str, str] | None = None,
+    bitexact: bool = False,
 ) -> Path:
-    """A video at 12 fps; `times` are the frames' presentation times in milliseconds, for a variable rate."""
+    """A video at 12 fps; `times` are the frames' presentation times in milliseconds, for a variable rate.
+
+    `bitexact` keeps random numbers and versions out of the container.
+    """
     fast = {"deadline": "realtime", "cpu-used": "8"} if codec.startswith("libvpx") else {}
-    with av.open(str(path), "w") as container:
+    muxing = {"fflags": "+bitexact"} if bitexact else {}
+    with av.open(str(path), "w", container_options=muxing) as container:
         stream = container.add_stream(codec, rate=12, options=fast | (options or {}))
         stream.width, stream.height = size
         stream.pix_fmt = pixels
