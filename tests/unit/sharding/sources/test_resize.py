@@ -96,12 +96,37 @@ def test_colours_of_a_bt709_clip_are_converted(tmp_path: Path) -> None:
     assert psnr(ours, reference(path, width, height, 6)) >= 35
 
 
-@pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv444p", "yuv420p10le"])
+@pytest.mark.parametrize(
+    "pixels", ["yuv420p", "yuvj420p", "yuv422p", "yuv440p", "yuv444p", "yuv411p", "yuv410p", "yuv420p10le"]
+)
 def test_colours_are_right_from_every_pixel_format(tmp_path: Path, pixels: str) -> None:
     path = write_video(tmp_path / "v.mkv", 3, (96, 64), "ffv1" if "j" not in pixels else "mjpeg", pixels)
     ours = shown(path, short_side=64)
     for number, frame in enumerate(ours):
         assert psnr(frame, picture(number, 96, 64)) > 30
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv411p", "yuv410p"])
+@pytest.mark.parametrize("size", [(97, 67), (98, 66), (99, 65)])
+@pytest.mark.parametrize("short_side", [64, 256])
+def test_colours_of_sides_that_chroma_goes_over_are_right(
+    tmp_path: Path, pixels: str, size: tuple[int, int], short_side: int
+) -> None:
+    path = write_video(tmp_path / "v.mkv", 3, size, "ffv1", pixels)
+    (first, *_) = shown(path, short_side=short_side)
+    height, width = first.shape[:2]
+    y, x = (
+        (np.arange(height) + 0.5) * size[1] / height - 0.5,
+        (np.arange(width) + 0.5) * size[0] / width - 0.5,
+    )
+    wanted = _smooth(x, y)
+    assert np.abs(first.astype(float) - wanted).mean() < 8  # levels; chroma of four pixels is blurred
+
+
+def _smooth(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """`picture` number 0 at these places."""
+    x, y = np.meshgrid(x, y)
+    return 127.5 + 120 * np.stack([np.sin(x / 11), np.cos(y / 9), np.sin((x + y) / 17)], axis=-1)
 
 
 def test_a_full_range_clip_is_not_stretched_again(tmp_path: Path) -> None:
