@@ -11,7 +11,6 @@ if __name__ == "__main__":
 
 import argparse
 import functools
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from dataclasses import asdict
 from blvnet import zoo
 from pipeline.config import Run
 from pipeline.data.splits import is_labelled
-from pipeline.evaluation import options, outputs, protocol, time_order
+from pipeline.evaluation import options, outputs, protocol, said, time_order
 from pipeline.evaluation.predictions import Predictions, predict
 from pipeline.evaluation.scores import score
 from pipeline.evaluation.trained import Trained, check_classes
@@ -56,6 +55,9 @@ def parser() -> Arguments:
         choices=("forward", "reverse", "shuffle"),
         default="forward",
         help="evaluate with the frames of each clip in this order too, and tell the difference",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON, a line for the scores and one for the other order"
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="changes to the run's configuration"
@@ -105,7 +107,7 @@ def _report(
         outputs.write_predictions(args.out, split, found)
     if not is_labelled(split):
         outputs.write_leaderboard(args.out, split, found)
-        print(json.dumps({**about, "videos": len(found.keys)}), flush=True)
+        said.say({**about, "videos": len(found.keys)}, split, args.json)
         if split.failures:
             missing = f"{len(split.failures)} videos that could not be built have no prediction"
             print(f"warning: {split.root}: {missing}; failures.csv names them", file=sys.stderr)
@@ -113,14 +115,14 @@ def _report(
     content = {**about, **asdict(score(found)), "views": protocol.views(trained.config)}
     if trained.published and trained.published.top1 is not None:
         content["published"] = {"top1": trained.published.top1, "views": zoo.PROTOCOL}
-    print(json.dumps(content), flush=True)
+    said.say(content, split, args.json)
     if args.out:
         outputs.write_scores(args.out, split, found, content)
     if other:
         labels, forward = found.labels.numpy(), found.logits.numpy()
         compared = time_order.effect(args.order, split.classes, labels, forward, other.logits.numpy())
         effect = {**about, **asdict(compared)}
-        print(json.dumps(effect), flush=True)
+        said.say(effect, split, args.json)
         if args.out:
             outputs.write_order(args.out, split, effect)
 

@@ -1,12 +1,10 @@
 """What a model says of every video of a split, the same for any number of ranks and any batch size."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from pipeline.config import Config
 from pipeline.data.cache import shards_of
@@ -14,6 +12,7 @@ from pipeline.data.clips import EvalCutter, eval_cutter
 from pipeline.data.frame_order import FrameOrder
 from pipeline.data.loader import batches
 from pipeline.data.stream import ClipStream, Passes
+from pipeline.evaluation.progress import Progress
 from pipeline.order import plan
 from pipeline.ranks.distributed import World
 from pipeline.training.inference import Inference
@@ -47,7 +46,10 @@ def predict(
     before each batch, and what it raises, alike on every rank, ends the evaluation. Every rank must call it, with the
     same weights and batch-norm statistics.
     """
-    numbers, part = _predict_part(model, split, eval_cutter(config, order), config, world, batch, between)
+    title = "evaluating" if order == "forward" else f"evaluating, frames in order {order}"
+    with Progress(split.samples, title, world.main) as progress:
+        cutter = eval_cutter(config, order)
+        numbers, part = _predict_part(model, split, cutter, config, world, batch, between, progress)
     gathered = world.gather((numbers, part))
     if not world.main:
         return None
@@ -75,6 +77,7 @@ def _predict_part(
     world: World,
     batch: int,
     between: Callable[[], None],
+    progress: Progress,
 ) -> tuple[list[int], Predictions]:
     """This rank's predictions, and the videos' numbers in the split's order."""
     workers = config.data.workers
@@ -87,17 +90,12 @@ def _predict_part(
     keys: list[str] = []
     labels = [torch.empty(0, dtype=torch.int64)]
     logits = [torch.empty(0, len(split.classes))]
-    shown = world.main and sys.stderr.isatty()
-    steps = tqdm(
-        total=passes.steps(split.samples), desc="evaluating", unit="step", leave=False, disable=not shown
-    )
     for part in batches(stream, workers, pin=world.device.type == "cuda"):
         between()
-        steps.update()
         if part.numbers:  # else there are more ranks than videos in the last batch
             numbers += part.numbers
             keys += part.keys
             labels.append(part.labels)
             logits.append(infer(part.clips))
-    steps.close()
+        progress.add(passes.global_batch)
     return numbers, Predictions(keys, torch.cat(labels), torch.cat(logits))

@@ -4,10 +4,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from pipeline import config as configuration
+from pipeline.config import Config
 from pipeline.run.journal import Journal, Line
 from pipeline.run.uploads import Uploads
 from sharding import storage
@@ -20,11 +23,17 @@ class Reporter:
     """Everything that the main process reports; the other ranks have none."""
 
     def __init__(
-        self, folder: str, resumed_step: int, total_steps: int, guard: Callable[[], None], uploads: Uploads
+        self,
+        config: Config,
+        resumed_step: int,
+        total_steps: int,
+        guard: Callable[[], None],
+        uploads: Uploads,
     ) -> None:
+        folder = config.run.folder
         self._journal = Journal(storage.join(folder, "metrics.jsonl"), resumed_step, guard, uploads)
         # TensorBoard's event files cannot grow in a bucket; `metrics.jsonl` holds the same numbers there.
-        self._curves = _tensorboard(folder, resumed_step) if "://" not in folder else None
+        self._curves = _tensorboard(config, resumed_step) if "://" not in folder else None
         self._total = total_steps
         self._bar = tqdm(
             total=total_steps,
@@ -79,7 +88,11 @@ class Reporter:
                     self._curves.add_scalar(tag, value, line["step"])
 
 
-def _tensorboard(folder: str, resumed_step: int) -> "SummaryWriter":
+def _tensorboard(config: Config, resumed_step: int) -> "SummaryWriter":
+    """The writer, which has noted the configuration at the step from which it holds."""
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(folder, purge_step=resumed_step + 1)
+    writer = SummaryWriter(config.run.folder, purge_step=resumed_step + 1)
+    # TensorBoard shows texts as Markdown, where four blanks keep lines as they are.
+    writer.add_text("configuration", indent(configuration.dump(config), "    "), resumed_step)
+    return writer

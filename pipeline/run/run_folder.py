@@ -33,9 +33,7 @@ class RunFolder:
         self._world, self._owner = world, owner
         self._uploads = Uploads(60 * run.checkpoint_patience_minutes, owner.check)
         total = at.steps_in_epoch * config.optim.epochs
-        self._reporter = (
-            Reporter(run.folder, at.done, total, owner.check, self._uploads) if world.main else None
-        )
+        self._reporter = Reporter(config, at.done, total, owner.check, self._uploads) if world.main else None
         self._audit = AuditLog(run.folder, world.rank, at.done, owner.check) if run.audit else None
         self._unfit = NonFinite(run.folder, at.done, run.max_nonfinite, world)
         self._checkpoints = Checkpoints(run.folder, run.keep)

@@ -53,5 +53,5 @@ def test_build_train_resume_and_evaluate_in_a_bucket(s3: str, tmp_path: Path) ->
         "pipeline.evaluate",
         *(f"--checkpoint={s3}/run", f"--data={s3}/shards/validation", f"--out={s3}/run"),
     )
-    assert '"videos": 5' in run(evaluate).stdout
+    assert "validation: 5 videos, views 1 x 1 (uniform), 32 of 32" in run(evaluate).stdout
     assert json.loads(storage.read_bytes(f"{s3}/run/scores-validation.json"))["split"] == "validation"

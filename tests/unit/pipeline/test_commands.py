@@ -125,8 +125,16 @@ def test_checkpoints_come_by_time_too_and_curves_are_written(root: Path, tmp_pat
     latest = json.loads((folder / "checkpoints" / "latest.json").read_text())
     assert [entry["step"] for entry in latest["kept"]] == [2, 1]
     (events,) = folder.glob("events.out.tfevents.*")
-    assert b"train/loss" in events.read_bytes()
-    assert b"validation/top1" in events.read_bytes()
+    content = events.read_bytes()
+    for name in (
+        b"train/loss",
+        b"validation/top1",
+        b"train/nonfinite",
+        b"train/replaced",
+        b"validation/videos",
+    ):
+        assert name in content
+    assert b"configuration" in content and (b"    optim:\n      global_batch: 4\n" in content)
 
 
 def test_the_next_model_starts_from_the_last_ones_weights(root: Path, tmp_path: Path) -> None:
@@ -161,7 +169,7 @@ def test_the_average_of_the_weights_is_evaluated_exported_and_started_from(
     assert not torch.equal(state["ema"][bias], state["model"][bias])
     during = [line for line in journal.read(str(folder / "metrics.jsonl")) if line["kind"] == "validation"]
     capsys.readouterr()
-    assert evaluate.main(["--checkpoint", str(folder), "--data", f"{root}/shards/validation"]) == 0
+    assert evaluate.main(["--checkpoint", str(folder), "--data", f"{root}/shards/validation", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(during[-1]["loss"], abs=1e-5)
     assert torch.equal(export.exportable(trained.load(str(folder), [])).state[bias], state["ema"][bias])
     model = BLVNetTAM(num_classes=len(state["classes"]), **state["config"]["model"])

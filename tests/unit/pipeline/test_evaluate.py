@@ -48,7 +48,7 @@ def table(file: Path) -> list[dict[str, str]]:
 def test_a_labelled_split_is_scored_and_told_class_by_class(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(root, "validation", f"--out={tmp_path}") == 0
+    assert run(root, "validation", f"--out={tmp_path}", "--json") == 0
     scores = json.loads((tmp_path / "scores-validation.json").read_text())
     assert json.loads(capsys.readouterr().out) == scores
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -82,7 +82,7 @@ def test_a_labelled_split_is_scored_and_told_class_by_class(
 def test_a_split_without_labels_gives_predictions_for_the_leaderboard_and_no_scores(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(root, "test", f"--out={tmp_path}") == 0
+    assert run(root, "test", f"--out={tmp_path}", "--json") == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["videos"] == 3 and "1 videos that could not be built" in printed.err
     names = ["leaderboard-test.csv", "predictions-test.csv", "predictions-test.npz"]
@@ -106,12 +106,23 @@ def test_leaderboard_lines_are_those_of_each_version() -> None:
 def test_another_order_of_frames_is_compared_with_forwards_in_one_run(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], order: str
 ) -> None:
-    assert run(root, "validation", f"--out={tmp_path}", f"--order={order}") == 0
+    assert run(root, "validation", f"--out={tmp_path}", f"--order={order}", "--json") == 0
     scores, effect = map(json.loads, capsys.readouterr().out.splitlines())
     assert effect == json.loads((tmp_path / f"order-{order}-validation.json").read_text())
     assert (effect["order"], effect["top1_forward"]) == (order, scores["top1"])
     assert effect["drop"] == pytest.approx(effect["top1_forward"] - effect["top1"])
     assert effect["mirrored_classes"] == 2
+
+
+def test_people_get_tables(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "validation", f"--out={tmp_path}", "--order=reverse") == 0
+    scores = json.loads((tmp_path / "scores-validation.json").read_text())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "validation: 5 videos, views 2 x 3 (uniform), 32 of 32, fp32"
+    assert lines[1].split() == ["top-1", f"{scores['top1']:.2f}", "%"]
+    assert "validation, frames in order reverse" in lines
+    assert run(root, "test", f"--out={tmp_path}") == 0
+    assert capsys.readouterr().out == "test: 3 videos predicted; they have no labels to score against\n"
 
 
 @pytest.mark.store

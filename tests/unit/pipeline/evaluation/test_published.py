@@ -51,7 +51,10 @@ def options(root: Path, name: str) -> list[str]:
 def test_a_released_model_is_scored_as_a_checkpoint_of_its_weights_is(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate.main([*options(root, V2), f"--data={root}/sthv2", f"--out={tmp_path}/a", *SMALL]) == 0
+    assert (
+        evaluate.main([*options(root, V2), f"--data={root}/sthv2", f"--out={tmp_path}/a", "--json", *SMALL])
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
     assert (said["model"], said["reference_weights"]) == (V2, f"{root}/{V2}.pth.tar")
     assert said["published"]["top1"] == 59.1 and protocol.is_published(said["published"]["views"])
@@ -79,7 +82,7 @@ def test_a_model_of_kinetics_has_its_400_classes_and_no_published_score(
     labels = tmp_path / "labels.txt"
     labels.write_text("".join(f"{name}\n" for name in NAMES))
     command = [*options(root, K400), f"--classes={labels}", f"--data={root}/k400", *SMALL]
-    assert evaluate.main(command) == 0
+    assert evaluate.main([*command, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["videos"] == 3 and "published" not in said
 
