@@ -5,7 +5,8 @@ python -m pipeline.report s3://bucket/runs/50-f8x2 s3://bucket/runs/50-f16x2
 
 from collections.abc import Sequence
 
-from pipeline.reporting import answers, curve, curves, record, scores
+from pipeline.reporting import answers, classwise, compared, curve, curves, history, record, scores, sortable
+from pipeline.reporting.classwise import Evaluated
 from pipeline.reporting.record import Record
 from sharding import storage
 from sharding.arguments import Arguments, place
@@ -15,17 +16,20 @@ from sharding.pages.document import document
 
 STYLE = (
     curve.STYLE
+    + sortable.STYLE
     + """
 .wide { overflow-x: auto; }
-.runs td { white-space: nowrap; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: 0 0 .2rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 0 2.5rem; }
 .plots svg { width: 100%; }
 .columns { display: flex; flex-wrap: wrap; gap: 0 3.5rem; }
 .columns > * { flex: 1 1 26rem; min-width: 0; max-width: 54rem; }
-.columns .classes { columns: auto; }
-.columns .classes li { grid-template-columns: 2rem minmax(0, 1fr) 6rem 6.5rem; }
-.taken { display: block; font-size: 13px; color: var(--quiet); }
+.side { display: flex; flex-wrap: wrap; gap: 0 5rem; }
+.side > * { min-width: 0; max-width: 100%; }
+.plain { list-style: none; margin: 0; padding: 0; }
+details { margin-top: 1.2rem; }
+summary { cursor: pointer; }
+details th[colspan] { padding-top: .9rem; color: var(--ink); }
 svg.matrix path { fill: var(--accent); shape-rendering: crispEdges; }
 svg.matrix rect { fill: none; stroke: var(--axis); }
 """
@@ -34,15 +38,20 @@ svg.matrix rect { fill: none; stroke: var(--axis); }
 
 def render(runs: Sequence[Record]) -> str:
     """The page of these runs."""
-    answered = [answers.section(run, found, i) for i, run in enumerate(runs) for found in run.answers()]
+    evaluated = [Evaluated(run, i, found) for i, run in enumerate(runs) for found in run.answers()]
     body = [
+        '<div class="side">',
         scores.runs_table(runs),
+        history.table(runs),
+        "</div>",
         scores.evaluations_table(runs),
         scores.orders_table(runs),
+        compared.section(runs),
         curves.section(runs),
-        *answered,
+        *classwise.changes(evaluated),
+        *(answers.section(one.run, one.answers, one.colour) for one in evaluated),
     ]
-    return document(", ".join(run.name for run in runs), body, STYLE)
+    return document(", ".join(run.name for run in runs), body, STYLE, sortable.SCRIPT)
 
 
 def parser() -> Arguments:
@@ -64,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = render(runs).encode()
     storage.write_bytes(out, page)
     for run in runs:
-        print(f"{run.name}: {scores.state(run)}")
+        print(f"{run.name}: {history.state(run)}")
     print(f"{out}: {units.size(len(page))}, open it in a browser")
     return 0
 

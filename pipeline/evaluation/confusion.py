@@ -12,7 +12,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 
-class Mistake(NamedTuple):
+class Answer(NamedTuple):
     """Video `number` of a split, of class `label`, was taken for `predicted` with this probability."""
 
     number: int
@@ -55,14 +55,28 @@ def class_scores(counts: Ints) -> list[ClassScore]:
     return sorted(scores, key=lambda score: (-score.accuracy, -score.videos, score.label))
 
 
-def confident_mistakes(labels: Ints, logits: Floats, most: int) -> list[Mistake]:
+def confident_mistakes(labels: Ints, logits: Floats, most: int) -> list[Answer]:
     """The wrong predictions of the highest probability, at most `most`."""
+    answers = _surest_first(labels, logits)
+    return [answer for answer in answers if answer.predicted != answer.label][:most]
+
+
+def confident_answers(labels: Ints, logits: Floats, most: int) -> list[Answer]:
+    """The right predictions of the highest probability, each of another class, at most `most`."""
+    of_class: dict[int, Answer] = {}
+    for answer in _surest_first(labels, logits):
+        if answer.predicted == answer.label:
+            of_class.setdefault(answer.label, answer)
+    return list(of_class.values())[:most]
+
+
+def _surest_first(labels: Ints, logits: Floats) -> list[Answer]:
+    """Every prediction, that of the highest probability first."""
     predicted = predicted_classes(logits)
     powers = np.exp(logits - logits.max(1, keepdims=True))
     probability = powers.max(1) / powers.sum(1)
-    wrong = np.flatnonzero(predicted != labels)
-    first = wrong[np.argsort(-probability[wrong], kind="stable")[:most]]
-    return [Mistake(int(i), int(labels[i]), int(predicted[i]), float(probability[i])) for i in first]
+    order = np.argsort(-probability, kind="stable")
+    return [Answer(int(i), int(labels[i]), int(predicted[i]), float(probability[i])) for i in order]
 
 
 def pairs(counts: Ints, most: int) -> list[tuple[int, int, int]]:

@@ -1,31 +1,43 @@
-"""Curves over the steps of training, and their drawing as SVG."""
+"""Curves over the epochs of training, and their drawing as SVG."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 _WIDTH, _HEIGHT = 520, 230  # of the drawing, in its own pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 10, 26
 _POINTS = 400  # of one line; more could not be told apart
 _TICKS = 5
+_FEW = 20  # values, among which none is an outlier
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A line through `values` at `steps`; `colour` is the number of its run, `marked` draws a dot at each value."""
+    """A line through `values` at `steps`; `colour` is the number of its run, `marked` draws a dot at each value.
+
+    `epoch_steps`: steps in an epoch of its run, where that is known.
+    """
 
     name: str
     colour: int
     steps: list[int]
     values: list[float]
     marked: bool = False
+    epoch_steps: int | None = None
 
 
-def of(name: str, colour: int, points: Sequence[tuple[int, float]], marked: bool = False) -> Curve:
+def of(
+    name: str,
+    colour: int,
+    points: Sequence[tuple[int, float]],
+    marked: bool = False,
+    epoch_steps: int | None = None,
+) -> Curve:
     """The curve through those `points` (step, value) that are finite numbers."""
     finite = [(step, value) for step, value in points if math.isfinite(value)]
-    return Curve(name, colour, [step for step, _ in finite], [value for _, value in finite], marked)
+    steps, values = [step for step, _ in finite], [value for _, value in finite]
+    return Curve(name, colour, steps, values, marked, epoch_steps)
 
 
 def thinned(curve: Curve, most: int = _POINTS) -> Curve:
@@ -36,12 +48,10 @@ def thinned(curve: Curve, most: int = _POINTS) -> Curve:
     starts = range(0, len(curve.steps), group)
     steps = [curve.steps[i : i + group] for i in starts]
     values = [curve.values[i : i + group] for i in starts]
-    return Curve(
-        curve.name,
-        curve.colour,
-        [round(sum(part) / len(part)) for part in steps],
-        [sum(part) / len(part) for part in values],
-        curve.marked,
+    return replace(
+        curve,
+        steps=[round(sum(part) / len(part)) for part in steps],
+        values=[sum(part) / len(part) for part in values],
     )
 
 
@@ -55,27 +65,31 @@ def ticks(low: float, high: float, most: int = _TICKS) -> list[float]:
 
 
 def upper(values: Sequence[float]) -> float:
-    """The largest of `values`; with a few that are far above all others, somewhat more than these others' largest."""
+    """The largest of `values`; with a few of many far above all others, somewhat more than these others' largest."""
     ranked = sorted(values)
     others = ranked[int(0.94 * (len(ranked) - 1))]
-    return 1.2 * others if ranked[-1] > 3 * others > 0 else ranked[-1]
+    return 1.2 * others if len(ranked) >= _FEW and ranked[-1] > 3 * others > 0 else ranked[-1]
 
 
 def svg(curves: Sequence[Curve], title: str) -> str:
     """The drawing, with `title` for those who cannot see it. Curves without points are left out.
 
-    Values above `upper` lie on the upper edge, whose number then has a sign before it.
+    They are over epochs, or over steps where the steps of some run's epoch are not known. Values above `upper` lie on
+    the upper edge, whose number then has a sign before it.
     """
-    drawn = [thinned(curve) for curve in curves if curve.steps]
+    whole = [curve for curve in curves if curve.steps]
+    in_epochs = all(curve.epoch_steps for curve in whole)
+    last = max(_along(curve, curve.steps[-1], in_epochs) for curve in whole)
+    drawn = [thinned(curve) for curve in whole]
     values = [value for curve in drawn for value in curve.values]
-    low, high, last = min(values), upper(values), max(curve.steps[-1] for curve in drawn)
+    low, high = min(values), upper(values)
     # From zero, unless that would press what there is to see into the upper half.
     up = ticks(0.0 if 0 <= low < high / 2 or low == high > 0 else low, high)
     right, floor = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
 
-    def place(step: float, value: float) -> tuple[float, float]:
+    def place(along: float, value: float) -> tuple[float, float]:
         share = (min(value, up[-1]) - up[0]) / (up[-1] - up[0])
-        return _LEFT + (right - _LEFT) * step / last, floor - (floor - _TOP) * share
+        return _LEFT + (right - _LEFT) * along / last, floor - (floor - _TOP) * share
 
     parts = [f'<svg class="curves" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">']
     for tick in up:
@@ -85,18 +99,31 @@ def svg(curves: Sequence[Curve], title: str) -> str:
             f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>',
             f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{sign}{_number(tick)}</text>',
         ]
+    unit = "epoch" if in_epochs else "step"
+    parts.append(f'<text x="{_LEFT - 12}" y="{_HEIGHT - 8}" text-anchor="end">{unit}</text>')
     for tick in ticks(0, last):
         x, _ = place(tick, low)
         if x <= right:
             parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{_number(tick)}</text>')
     for curve in drawn:
-        parts += _drawn(curve, [place(*point) for point in zip(curve.steps, curve.values, strict=True)])
+        points = zip(curve.steps, curve.values, strict=True)
+        parts += _drawn(curve, [place(_along(curve, step, in_epochs), value) for step, value in points])
     return "".join([*parts, "</svg>"])
+
+
+def when(step: int, epoch_steps: int | None) -> str:
+    """A step, and how many epochs have passed with it: `epoch 3.5, step 105`."""
+    return f"epoch {step / epoch_steps:.4g}, step {step:,}" if epoch_steps else f"step {step:,}"
 
 
 def key(colour: int) -> str:
     """A patch of a run's colour."""
     return f'<span class="key c{colour % COLOURS}"></span>'
+
+
+def _along(curve: Curve, step: int, in_epochs: bool) -> float:
+    """Where a step lies on the axis."""
+    return step / curve.epoch_steps if in_epochs and curve.epoch_steps else step
 
 
 def _drawn(curve: Curve, places: list[tuple[float, float]]) -> list[str]:
@@ -106,8 +133,8 @@ def _drawn(curve: Curve, places: list[tuple[float, float]]) -> list[str]:
     # One point alone makes no line.
     if curve.marked or len(places) == 1:
         parts += [
-            f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(curve.name)}, step {step:,}: '
-            f"{value:.4g}</title></circle>"
+            f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(curve.name)}, '
+            f"{when(step, curve.epoch_steps)}: {value:.4g}</title></circle>"
             for (x, y), step, value in zip(places, curve.steps, curve.values, strict=True)
         ]
     return parts

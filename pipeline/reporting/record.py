@@ -4,6 +4,7 @@ import io
 import json
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from blvnet.zoo import Published
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.evaluation.confusion import Floats, Ints
-from pipeline.run import journal
+from pipeline.order import plan
+from pipeline.run import journal, owner
 from pipeline.run.journal import Line
+from pipeline.run.owner import Life
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import manifest
@@ -37,7 +40,11 @@ class Answers:
 
 @dataclass(frozen=True)
 class Record:
-    """A run: its metrics, its evaluations, and its validation split; where that cannot be read, None."""
+    """A run: its metrics, its evaluations, and its validation split; where that cannot be read, None.
+
+    `starts`: what was written down at each start, the first one first; none by programs before 0.2.0. `life`: of the
+    process that holds the folder, if one does. `epoch_steps`: steps in an epoch; None where nothing tells.
+    """
 
     url: str
     name: str
@@ -47,6 +54,19 @@ class Record:
     evaluations: list[Line]
     orders: list[Line]
     split: Manifest | None
+    starts: list[Line]
+    life: Life | None
+    epoch_steps: int | None
+
+    @property
+    def best(self) -> Line | None:
+        """The validation of the highest top-1; of equals the first, as `checkpoints/best.json` has it."""
+        return max(self.validation, key=lambda line: line["top1"], default=None)
+
+    @property
+    def has_top5(self) -> bool:
+        """Whether a right answer may be missing among the first five."""
+        return self.split is None or len(self.split.classes) > 5
 
     @property
     def finished(self) -> bool:
@@ -83,22 +103,42 @@ def read(url: str, name: str) -> Record:
     config = configuration.load(storage.join(url, "config.yaml"), [])
     lines = journal.read(storage.join(url, "metrics.jsonl"))
     files = storage.list_names(url)
+    train = [line for line in lines if line["kind"] == "train"]
+    validation = [line for line in lines if line["kind"] == "validation"]
     return Record(
         url,
         name,
         config,
-        [line for line in lines if line["kind"] == "train"],
-        [line for line in lines if line["kind"] == "validation"],
+        train,
+        validation,
         [_json(url, file) for file in files if _SCORES.fullmatch(file)],
         [_json(url, file) for file in files if _ORDERS.fullmatch(file)],
-        _split(config),
+        _split(config, config.data.validation),
+        _starts(url),
+        owner.life(url),
+        _epoch_steps(config, train, validation),
     )
 
 
-def _split(config: Config) -> Manifest | None:
-    """The validation split; its shards may be out of reach by now."""
+def _starts(url: str) -> list[Line]:
+    folder = storage.join(url, "starts")
+    found = [_json(folder, file) for file in storage.list_names(folder) if file.endswith(".json")]
+    return sorted(found, key=lambda start: start["time"])
+
+
+def _epoch_steps(config: Config, train: list[Line], validation: list[Line]) -> int | None:
+    """From a line of an epoch's last step; before there is one, from the training split."""
+    ends = [*validation, *(line for line, after in pairwise(train) if after["epoch"] > line["epoch"])]
+    if ends:
+        return int(ends[0]["step"] // (ends[0]["epoch"] + 1))
+    split = _split(config, config.data.train)
+    return None if split is None else plan.steps_in_epoch(split.samples, config.optim.global_batch)
+
+
+def _split(config: Config, name: str) -> Manifest | None:
+    """A split of the run; its shards may be out of reach by now."""
     try:
-        return manifest.load(storage.join(config.data.root, config.data.validation))
+        return manifest.load(storage.join(config.data.root, name))
     except UserError:
         return None
 

@@ -1,17 +1,15 @@
 """The report's tables: every run in a line, and every evaluation beside the published score."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
-from statistics import median
 
 from blvnet import zoo
 from pipeline.evaluation import protocol
-from pipeline.reporting import curve
+from pipeline.reporting import curve, facts, history
+from pipeline.reporting.facts import UNKNOWN
 from pipeline.reporting.record import Record
 from pipeline.run.journal import Line
 
-_RUN = ("run", "model", "data", "views", "state")
-_FIGURES = ("loss", "top-1", "best top-1", "top-5", "published top-1", "clips/s", "data wait")
 _EVALUATION = ("run", "split", "views")
 _SCORES = ("videos", "top-1", "top-5", "mean class", "loss", "published top-1", "difference")
 _ORDER = ("run", "split", "order of frames")
@@ -23,8 +21,7 @@ _EFFECT = (
     "recognised there",
     "taken for the mirror",
 )
-_UNKNOWN = "\N{EN DASH}"
-_SAID = "Loss and accuracies (%) of validation while training; speeds are medians."
+_SAID = "Loss and accuracies (%) of validation while training."
 _VIEWS = (
     "Views: clips x crops (choice of frames), pixels of a crop of the frames' shorter side, precision. Published "
     f"scores are of {protocol.text(zoo.PROTOCOL)}; a difference in brackets is one between two protocols."
@@ -34,22 +31,34 @@ _NONE = "none yet: python -m pipeline.evaluate ... --out RUN writes them into th
 
 def runs_table(runs: Sequence[Record]) -> str:
     """What was trained, how far it is, and how well it does."""
-    rows = []
-    for i, run in enumerate(runs):
-        last = run.validation[-1] if run.validation else {}
-        figures = [
-            _value(last.get("loss"), ".3f"),
-            _value(last.get("top1"), ".1f"),
-            _value(max((line["top1"] for line in run.validation), default=None), ".1f"),
-            _value(last.get("top5"), ".1f"),
-            _value(_published(run), ".1f"),
-            _value(_median(run, "clips_per_s"), ",.1f"),
-            _value(_median(run, "data_wait"), ".1%"),
-        ]
-        seen = protocol.text(protocol.views(run.config))
-        rows.append((_texts(i, run, _model(run), _data(run), seen, state(run)), figures))
+    found = [(name, [fact(run) for run in runs]) for name, fact in _FACTS.items()]
     said = f"{_SAID} {_VIEWS}" if any(run.published for run in runs) else _SAID
-    return f'{_table(_RUN, _FIGURES, rows)}\n<p class="quiet">{said}</p>'
+    title = "<h3>What and how well</h3>"
+    return f'<div>{title}\n{facts.table(runs, found)}\n<p class="quiet">{said}</p></div>'
+
+
+def _last(run: Record, figure: str, form: str = ".1f") -> str:
+    """From the last validation while training."""
+    return _value(run.validation[-1].get(figure) if run.validation else None, form)
+
+
+_FACTS: dict[str, Callable[[Record], str]] = {
+    "model": lambda run: _model(run),
+    "data": lambda run: _data(run),
+    "views": lambda run: protocol.text(protocol.views(run.config)),
+    "state": history.state,
+    "loss": lambda run: _last(run, "loss", ".3f"),
+    "top-1": lambda run: _last(run, "top1"),
+    "top-5": lambda run: _last(run, "top5") if run.has_top5 else UNKNOWN,
+    "mean class": lambda run: _last(run, "mean_class"),
+    "best top-1": lambda run: _best(run),
+    "published top-1": lambda run: _value(_published(run), ".1f"),
+}
+
+
+def _best(run: Record) -> str:
+    best = run.best
+    return f"{best['top1']:.1f} after {curve.when(best['step'], run.epoch_steps)}" if best else UNKNOWN
 
 
 def evaluations_table(runs: Sequence[Record]) -> str:
@@ -73,22 +82,12 @@ def orders_table(runs: Sequence[Record]) -> str:
     return f"<h3>Frames in another order</h3>\n{_table(_ORDER, _EFFECT, rows)}" if rows else ""
 
 
-def state(run: Record) -> str:
-    """How far a run is."""
-    if not run.train:
-        return "no metrics yet"
-    last, epochs = run.train[-1], run.config.optim.epochs
-    if run.finished:
-        return f"finished: {last['step']:,} steps, {epochs} epochs"
-    return f"going on: step {last['step']:,}, in epoch {last['epoch'] + 1} of {epochs}"
-
-
 def _scores(run: Record, scores: Line) -> list[str]:
     known = scores.get("published", {}).get("top1") if "model" in scores else _published(run)
     return [
         _value(scores["videos"], ",d"),
         _value(scores["top1"], ".2f"),
-        _value(scores["top5"], ".2f"),
+        _value(scores["top5"] if run.has_top5 else None, ".2f"),
         _value(scores.get("mean_class"), ".2f"),
         _value(scores["loss"], ".3f"),
         _value(known, ".1f"),
@@ -141,27 +140,20 @@ def _published(run: Record) -> float | None:
     return None if run.published is None else run.published.top1
 
 
-def _median(run: Record, name: str) -> float | None:
-    values = [line[name] for line in run.train if name in line]
-    return median(values) if values else None
-
-
 def _value(value: float | None, form: str) -> str:
-    return _UNKNOWN if value is None else format(value, form)
+    return UNKNOWN if value is None else format(value, form)
 
 
 def _table(texts: Sequence[str], figures: Sequence[str], rows: Sequence[tuple[list[str], list[str]]]) -> str:
     """A table of `rows` (texts as HTML, figures); a column of figures that no row has is left out."""
-    known = [i for i in range(len(figures)) if any(found[i] != _UNKNOWN for _, found in rows)]
+    known = [i for i in range(len(figures)) if any(found[i] != UNKNOWN for _, found in rows)]
     lines = [(texts, figures, "th"), *((*row, "td") for row in rows)]
     html = [
         "".join(f"<{tag}>{text}</{tag}>" for text in some)
         + "".join(f'<{tag} class="n">{found[i]}</{tag}>' for i in known)
         for some, found, tag in lines
     ]
-    return "\n".join(
-        ['<div class="wide runs"><table>', *(f"<tr>{line}</tr>" for line in html), "</table></div>"]
-    )
+    return "\n".join(['<div class="wide"><table>', *(f"<tr>{line}</tr>" for line in html), "</table></div>"])
 
 
 def _texts(colour: int, run: Record, *others: str) -> list[str]:

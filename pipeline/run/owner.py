@@ -50,6 +50,17 @@ class Record:
     time: float
 
 
+@dataclass(frozen=True)
+class Life:
+    """Of a run that has not given its folder back: whether it is known to be dead, and how long ago it wrote, in s.
+
+    By this host's clock: a run that is silent for longer than the lease is dead, or its host's clock is another.
+    """
+
+    dead: bool
+    silent_s: float
+
+
 class LostFolderError(UserError):
     """The folder is another run's by now."""
 
@@ -133,6 +144,12 @@ def claim(folder: str) -> Owner:
     return Owner(folder, token)
 
 
+def life(folder: str) -> Life | None:
+    """What the run folder tells of the run that holds it; None where no run does."""
+    found = _read(_url(folder))
+    return None if found is None else Life(_is_gone(found), max(0.0, time.time() - found.time))
+
+
 @contextlib.contextmanager
 def owned(folder: str, world: "World") -> Iterator[Owner]:
     """The run folder, held by this run within the block; every rank enters it."""
@@ -174,7 +191,12 @@ def _is_dead(record: Record) -> bool:
     mine = _mine("", 0)
     if record.job and record.job == mine.job:
         return True  # this process was started in its place
-    if record.machine == mine.machine and _process(record.pid) != record.process:
+    return _is_gone(record)
+
+
+def _is_gone(record: Record) -> bool:
+    """Whether its process ended, or has not beaten for so long that no clock explains it."""
+    if record.machine == _machine() and _process(record.pid) != record.process:
         return True
     return time.time() - record.time > _LONG_DEAD_S
 

@@ -1,6 +1,7 @@
 """HTML pages that need nothing else: their frame, style and parts. Text that comes in is escaped."""
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from html import escape
 
@@ -46,17 +47,26 @@ figcaption { font-size: 11px; color: var(--quiet); }
 """.strip()
 
 
-def document(title: str, body: Sequence[str], style: str = "") -> str:
-    """The page: its `title`, as heading too, and the HTML of its `body`; `style` adds to `STYLE`."""
+def document(title: str, body: Sequence[str], style: str = "", script: str = "") -> str:
+    """The page: its `title`, as heading too, and the HTML of its `body`; `style` adds to `STYLE`.
+
+    `script` is the only one that runs, at the page's end.
+    """
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    ending = []
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy += f"; script-src 'sha256-{digest}'"
+        ending = [f"<script>{script}</script>"]
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         # Belt and braces: even a name that slipped through unescaped could load and run nothing.
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width">',
         f"<title>{escape(title)}</title>\n<style>\n{STYLE}\n{style}</style>\n</head>\n<body>",
         f"<h1>{escape(title)}</h1>",
         *body,
+        *ending,
         "</body>\n</html>\n",
     ]
     return "\n".join(parts)

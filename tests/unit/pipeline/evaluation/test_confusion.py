@@ -32,6 +32,15 @@ def test_mistakes_come_by_their_probability() -> None:
     assert huge[0].probability == 1.0
 
 
+def test_right_answers_come_by_their_probability_one_of_each_class() -> None:
+    labels, predicted = np.array([0, 0, 1, 2, 3]), np.array([0, 0, 1, 2, 0])
+    logits = np.zeros((5, 4), np.float32)
+    logits[np.arange(5), predicted] = [3, 5, 4, 1, 9]
+    found = confusion.confident_answers(labels, logits, 2)
+    assert [(a.number, a.label, a.predicted) for a in found] == [(1, 0, 0), (2, 1, 1)]
+    assert [a.number for a in confusion.confident_answers(labels, logits, 9)] == [1, 2, 3]
+
+
 def test_pairs_are_the_largest_cells_beside_the_diagonal() -> None:
     counts = np.array([[5, 2, 0], [7, 1, 0], [0, 0, 0]])
     assert confusion.pairs(counts, 10) == [(1, 0, 7), (0, 1, 2)]

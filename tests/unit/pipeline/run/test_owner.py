@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.run import owner
-from pipeline.run.owner import BEAT_S, LEASE_S, TRUST_S, LostFolderError, Record, claim
+from pipeline.run.owner import BEAT_S, LEASE_S, TRUST_S, Life, LostFolderError, Record, claim
 from sharding.errors import UserError
 
 
@@ -177,6 +177,30 @@ def test_what_a_killed_write_left_does_not_hold_the_folder(tmp_path: Path, clock
     (tmp_path / "owner.json").write_text(content)
     claim(str(tmp_path))
     assert read(tmp_path).pid == os.getpid()
+
+
+def test_a_reader_sees_who_lives_who_is_silent_and_who_is_dead(
+    tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert owner.life(str(tmp_path)) is None
+    there = elsewhere(clock)
+    write(tmp_path, there)
+    clock.now += 7
+    assert owner.life(str(tmp_path)) == Life(dead=False, silent_s=7)
+    clock.now += LEASE_S
+    assert owner.life(str(tmp_path)) == Life(dead=False, silent_s=7 + LEASE_S)
+    clock.now += 3600
+    assert owner.life(str(tmp_path)) == Life(dead=True, silent_s=3667)
+    write(tmp_path, replace(there, time=clock.now + 5))  # by a clock that is ahead
+    assert owner.life(str(tmp_path)) == Life(dead=False, silent_s=0)
+    # Of this machine: a process that lives, and one that is gone.
+    for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"):
+        monkeypatch.setenv(name, "12")  # a report may be made in the job of the run
+    held = claim(str(tmp_path))
+    assert owner.life(str(tmp_path)) == Life(dead=False, silent_s=0)
+    write(tmp_path, replace(read(tmp_path), process="another"))
+    assert owner.life(str(tmp_path)) == Life(dead=True, silent_s=0)
+    held.release()
 
 
 @pytest.mark.store

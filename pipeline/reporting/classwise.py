@@ -1,0 +1,133 @@
+"""The report's tables of classes: how well each is recognised, and what two runs gain and lose on each."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import NamedTuple
+
+from pipeline.evaluation import confusion
+from pipeline.evaluation.confusion import ClassScore, Ints
+from pipeline.reporting import curve, sortable
+from pipeline.reporting.record import Answers, Record
+from pipeline.reporting.sortable import Cell
+
+_HEAD = (
+    "class",
+    "name",
+    "videos",
+    "recognised, %",
+    "taken for it, videos",
+    "right of these, %",
+    "most mistakes",
+)
+
+
+class Evaluated(NamedTuple):
+    """A run, the number of its colour, and its predictions for a split."""
+
+    run: Record
+    colour: int
+    answers: Answers
+
+
+def table(counts: Ints, classes: Sequence[str]) -> str:
+    """Every class that has videos, the best recognised first."""
+    rows = [
+        [
+            *_class(score, classes),
+            Cell(f"{sortable.measure(score.accuracy)}{score.accuracy:.1f}", score.accuracy),
+            *_predicted(counts[:, score.label], score.label),
+            Cell("" if score.taken_for is None else escape(classes[score.taken_for])),
+        ]
+        for score in confusion.class_scores(counts)
+    ]
+    return (
+        f"<h3>Classes<span>a click on a column's name sorts by it</span></h3>\n{sortable.table(_HEAD, rows)}"
+    )
+
+
+def changes(evaluated: Sequence[Evaluated]) -> Iterator[str]:
+    """What each run gains and loses by class against the first one that was evaluated on the same split."""
+    first: dict[str, Evaluated] = {}
+    for one in evaluated:
+        base = first.setdefault(one.answers.split, one)
+        if one is not base:
+            yield _change(base, one)
+
+
+def _change(base: Evaluated, other: Evaluated) -> str:
+    heading = f"{_name(other)} against {_name(base)}: {escape(other.answers.split)}"
+    content = _difference(base, other) if _same_videos(base, other) else _OTHER_VIDEOS
+    return f"<section>\n<h2>{heading}</h2>\n{content}\n</section>"
+
+
+_OTHER_VIDEOS = '<p class="quiet">no comparison: the two were evaluated on other videos or classes</p>'
+
+
+def _same_videos(base: Evaluated, other: Evaluated) -> bool:
+    ours, theirs = base.answers, other.answers
+    return (
+        ours.keys == theirs.keys
+        and ours.labels.tolist() == theirs.labels.tolist()
+        and ours.logits.shape == theirs.logits.shape
+    )
+
+
+def _difference(base: Evaluated, other: Evaluated) -> str:
+    labels = base.answers.labels
+    # Of each video, whether it is recognised.
+    before, after = (confusion.predicted_classes(one.answers.logits) == labels for one in (base, other))
+    classes = other.run.classes(base.answers.logits.shape[1])
+    scores = [_by_class(one) for one in (base, other)]
+    gains = {label: scores[1][label].accuracy - scores[0][label].accuracy for label in scores[0]}
+    rows = [
+        [
+            *_class(scores[0][label], classes),
+            Cell(f"{scores[0][label].accuracy:.1f}", scores[0][label].accuracy),
+            Cell(f"{scores[1][label].accuracy:.1f}", scores[1][label].accuracy),
+            Cell(f"{sortable.balance(gain)}{gain:+.1f}", gain),
+        ]
+        for label, gain in sorted(gains.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    better, worse = sum(gain > 0 for gain in gains.values()), sum(gain < 0 for gain in gains.values())
+    said = [
+        f"top-1 {100 * before.mean():.2f} % to {100 * after.mean():.2f} %",
+        f"classes: {better} better, {worse} worse, {len(gains) - better - worse} as before",
+        f"videos: {(after & ~before).sum():,} newly recognised, {(before & ~after).sum():,} no longer",
+    ]
+    if _views(base) != _views(other):
+        said.append("the two evaluations saw the videos in other ways")
+    head = ("class", "name", "videos", f"{base.run.name}, %", f"{other.run.name}, %", "change, points")
+    return (
+        f'<p class="quiet">{escape("; ".join(said))}</p>\n<h3>Gains and losses by class</h3>\n'
+        f"{sortable.table(head, rows)}"
+    )
+
+
+def _class(score: ClassScore, classes: Sequence[str]) -> list[Cell]:
+    return [
+        Cell(f"{score.label}", score.label),
+        Cell(escape(classes[score.label])),
+        Cell(f"{score.videos:,}", score.videos),
+    ]
+
+
+def _predicted(column: Ints, label: int) -> list[Cell]:
+    """How many videos were taken for a class, and how many of these are of it."""
+    videos = int(column.sum())
+    right = 100 * int(column[label]) / videos if videos else None
+    # A class that nothing was taken for sorts below those that are always wrong.
+    return [Cell(f"{videos:,}", videos), Cell("", -1) if right is None else Cell(f"{right:.1f}", right)]
+
+
+def _by_class(one: Evaluated) -> dict[int, ClassScore]:
+    counts = confusion.matrix(one.answers.labels, one.answers.logits)
+    return {score.label: score for score in confusion.class_scores(counts)}
+
+
+def _views(one: Evaluated) -> object:
+    """How the evaluation saw the videos, as far as it said so."""
+    return next((e.get("views") for e in one.run.evaluations if e["split"] == one.answers.split), None)
+
+
+def _name(one: Evaluated) -> str:
+    return f"{curve.key(one.colour)}{escape(one.run.name)}"
