@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.stream import VideoStream
 
 from sharding.format import mjpeg
 from sharding.sources.decode import read
@@ -55,7 +56,9 @@ def write_video(
     fast = {"deadline": "realtime", "cpu-used": "8"} if codec.startswith("libvpx") else {}
     muxing = {"fflags": "+bitexact"} if bitexact else {}
     with av.open(str(path), "w", container_options=muxing) as container:
-        stream = container.add_stream(codec, rate=12, options=fast | (options or {}))
+        stream = cast(
+            VideoStream, container.add_stream(cast(Any, codec), rate=12, options=fast | (options or {}))
+        )
         stream.width, stream.height = size
         stream.pix_fmt = pixels
         if times is not None:
@@ -86,7 +89,7 @@ def write_set(
         template = CLASSES[number % len(CLASSES)].replace("something", "[something]")
         return {"id": str(number), "label": "pushing a pen", "template": template, "placeholders": ["a pen"]}
 
-    splits = {
+    splits: dict[str, list[dict[str, object]]] = {
         "train": [row(next(ids)) for _ in range(train)],
         "validation": [row(next(ids)) for _ in range(validation)],
         "test": [{"id": str(next(ids))} for _ in range(test)],
