@@ -248,8 +248,8 @@ class Run(Section):
     "Decides the order of samples, what is random in clips, and the first weights."
     device: Literal["auto", "cpu"] = "auto"
     "auto: a GPU for each rank of a host that has them, and an error where torch cannot use them; cpu: none."
-    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
-    "Number format of the network's arithmetic; weights stay in fp32, and fp16 has a loss scale."
+    precision: Literal["bf16", "fp16", "tf32", "fp32"] = "bf16"
+    "Number format of the network's arithmetic; weights stay in fp32. fp16 has a loss scale; tf32 is fp32 elsewhere."
     compile: bool = False
     "The network goes through torch.compile: a minute or more at the start, faster steps on a GPU."
     deterministic: bool = False

@@ -23,7 +23,7 @@ from pipeline.data.samples import Sample
 from pipeline.data.stream import empty_clips
 from pipeline.evaluation import options
 from pipeline.evaluation.trained import Trained
-from pipeline.ranks.distributed import local_device
+from pipeline.ranks.devices import device_for
 from pipeline.training.inference import Inference
 from sharding.arguments import Arguments
 from sharding.building import sample as encoding
@@ -75,7 +75,7 @@ def as_json(video: str, found: list[dict[str, Any]]) -> str:
 def run(model: Trained, videos: Sequence[str], most: int, show: Show) -> int:
     """Predict and print one video after another; returns how many could not be used, each named on stderr."""
     cutter, failed = eval_cutter(model.config), 0
-    device = local_device(model.config.run.device)
+    device = device_for(model.config.run)
     infer = Inference(model.model.to(device), model.config.run.precision, device, VIEWS_AT_A_TIME)
     for video in videos:
         try:

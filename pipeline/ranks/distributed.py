@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -13,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pipeline.config import Run
-from pipeline.ranks import launcher
+from pipeline.ranks import devices, launcher
 from pipeline.ranks.mistakes import Mistakes, ToldElsewhere
 from sharding.errors import MISTAKE, UserError
 
@@ -162,47 +161,9 @@ def _attempted(
     """What `prepare` makes and this rank's device, or the mistake that it met: the others are to hear of it."""
     try:
         prepared = prepare()
-        return prepared, local_device(prepared[1].device), None
+        return prepared, devices.device_for(prepared[1]), None
     except UserError as error:
         return None, torch.device("cpu"), error
-
-
-def local_device(kind: str) -> torch.device:
-    """The device of this process: the GPU of its number on this host, or the CPU where there is none.
-
-    Raises `UserError` where the host has GPUs that torch cannot use, unless `kind` is "cpu".
-    """
-    if kind == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        if gpus := _gpus_of_host():
-            raise UserError(
-                f"{gpus}, and torch {torch.__version__} (for CUDA {torch.version.cuda}) cannot use them: install a "
-                "torch that fits the driver, or train on the CPU with run.device=cpu"
-            )
-        return torch.device("cpu")
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    if local_rank >= torch.cuda.device_count():
-        raise UserError(
-            f"process {local_rank} of this machine has no GPU of its own: there are {torch.cuda.device_count()}; "
-            "start fewer, or train on the CPU with run.device=cpu"
-        )
-    device = torch.device("cuda", local_rank)
-    torch.cuda.set_device(device)
-    return device
-
-
-def _gpus_of_host() -> str | None:
-    """What says that there are GPUs; None where nothing does, or CUDA_VISIBLE_DEVICES hides them on purpose."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible in ("", "-1", "NoDevFiles"):
-        return None
-    if files := sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*")):
-        return f"this host has {len(files)} NVIDIA GPUs (/dev/{files[0]})"
-    for name in ("SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES"):
-        if os.environ.get(name, "0") not in ("", "0"):
-            return f"this job has GPUs ({name}={os.environ[name]})"
-    return None
 
 
 def _leave(status: int) -> None:

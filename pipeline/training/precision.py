@@ -1,15 +1,20 @@
-"""Mixed precision: one object serves bf16, fp16 (with loss scaling) and fp32."""
+"""Mixed precision: one object serves bf16, fp16 (with loss scaling), tf32 (see `pipeline.ranks.devices`) and fp32."""
 
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+_DTYPES = {
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "tf32": torch.float32,
+    "fp32": torch.float32,
+}
 
 
 class Precision:
-    """`name` is bf16, fp16 or fp32. Weights and optimiser state are float32 in all three."""
+    """`name` is bf16, fp16, tf32 or fp32. Weights and optimiser state are float32 in all four."""
 
     def __init__(self, name: str, device: torch.device) -> None:
         self._dtype = _DTYPES[name]

@@ -18,5 +18,8 @@ def test_the_peak_is_that_of_the_closest_name() -> None:
     assert peak_flops("NVIDIA H100 80GB HBM3", "bf16") == 989e12
     assert peak_flops("NVIDIA H100 PCIe", "bf16") == 756e12
     assert peak_flops("NVIDIA L40S", "fp16") == 362e12
+    assert peak_flops("NVIDIA L40", "bf16") == 181e12
+    assert peak_flops("NVIDIA A100-SXM4-80GB", "tf32") == 156e12
+    assert peak_flops("NVIDIA RTX A1000 Laptop GPU", "bf16") is None
     assert peak_flops("NVIDIA H100 80GB HBM3", "fp32") is None
     assert peak_flops("Some GPU", "bf16") is None
