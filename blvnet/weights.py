@@ -21,6 +21,8 @@ StateDict = dict[str, Tensor]
 _BACKBONE = "baseline_model."
 _HEADS = ("new_fc.", "baseline_model.fc.")
 _PARTS = {"1": "reduce", "2": "spatial", "3": "expand"}
+# Of statistics that come without their count: no first guesses, which the batches to come would replace.
+_MANY_BATCHES = 1 << 20
 _STEM = {
     "conv1": "frames.conv",
     "bn1": "frames.norm",
@@ -71,7 +73,7 @@ def from_reference(state_dict: Mapping[str, Any]) -> StateDict:
     if missing or unexpected:
         raise WeightsError(_complaint(missing=missing, unexpected=unexpected))
     for name in [n for n in ours if n.endswith("running_var")]:
-        ours.setdefault(name.replace("running_var", "num_batches_tracked"), torch.tensor(0))
+        ours.setdefault(name.replace("running_var", "num_batches_tracked"), torch.tensor(_MANY_BATCHES))
     return ours
 
 

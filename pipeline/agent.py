@@ -52,8 +52,9 @@ def main() -> int:
             logging.getLogger(name).setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="blvnet-agent-"))
     os.environ[launcher.FOLDER], os.environ[launcher.PROCESS] = str(folder), str(os.getpid())
-    # Where torchrun keeps a folder for each start, which it would leave behind.
-    os.environ.setdefault("PET_LOG_DIR", str(folder / "logs"))
+    # Where torchrun keeps a folder for each start, which it would leave behind, unless logs are wanted in it.
+    if not any(word.startswith(("-r", "-t", "--redirects", "--tee")) for word in sys.argv[1:]):
+        os.environ.setdefault("PET_LOG_DIR", str(folder / "logs"))
     try:
         return _run(folder)
     finally:

@@ -163,7 +163,7 @@ class Optim(Section):
     epochs: int = Field(50, ge=1)
     "Passes over the training split; its last partial batch is left out of each."
     lr: float = Field(0.01, gt=0)
-    "Learning rate at `lr_batch` clips a step; scaled linearly with the global batch."
+    "Learning rate at `lr_batch` clips a step; scaled linearly with the clips of a step."
     lr_batch: int = Field(64, ge=1)
     "Clips a step for which `lr` is meant."
     schedule: Literal["cosine", "cosine_by_step", "steps", "multistep", "plateau", "constant"] = "cosine"

@@ -39,8 +39,8 @@ VIEWS_AT_A_TIME = 16
 
 def views(path: str, settings: Settings, cutter: EvalCutter) -> Tensor:
     """The views of the video at `path`, uint8 (1, views, frames, 3, height, width). Raises `Unusable`."""
-    # A key without the video's own name: it only decides how frames are mixed, and none are.
-    video = Video(key="video", path=path, label=None)
+    # Random clips are drawn by the key, which in a shard is most often made of the file's name.
+    video = Video(key=Path(path).stem, path=path, label=None)
     meta, jpegs = encoding.encode(video, Path(), dataclasses.replace(settings, follow_links=True))
     with jpegs:
         blob = b"".join(jpegs)

@@ -19,7 +19,7 @@ def check_pairs(global_batch: int, ranks: int) -> None:
     if global_batch % (2 * ranks):
         raise UserError(
             f"augment.mixup: {global_batch // ranks} videos a step and rank are no pairs; choose an "
-            f"optim.global_batch that {2 * ranks} divides"
+            f"optim.global_batch that {2 * ranks} divides, fewer ranks, or augment.mixup=0"
         )
 
 

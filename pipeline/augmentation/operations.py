@@ -39,8 +39,9 @@ def draw(augment: Augment, rng: np.random.Generator) -> list[Operation]:
             Operation(name, float(factor))
             for name, factor in zip(("brightness", "contrast", "saturation"), factors, strict=True)
         ]
-    for _ in range(augment.operations):
-        name = NAMES[rng.integers(len(NAMES))]
+    # None of them twice: two rotations could turn a push to the left into one upwards.
+    for number in rng.choice(len(NAMES), augment.operations, replace=False):
+        name = NAMES[number]
         sign = 1 if rng.random() < 0.5 else -1
         drawn.append(Operation(name, _value(name, sign, augment.strength)))
     return drawn

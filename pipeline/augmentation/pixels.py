@@ -44,7 +44,7 @@ def _recoloured(picture: Tensor, name: str, value: float) -> Tensor:
         case "posterize":
             changed = functional.posterize(picture, int(value))
         case "solarize":
-            changed = functional.solarize(picture, min(value, 255.0))
+            changed = functional.solarize(picture, value) if value <= 255 else picture
         case "brightness":
             changed = functional.adjust_brightness(picture, value)
         case "contrast":

@@ -81,7 +81,7 @@ def time_stages(stream: ClipStream, watch: Stopwatch, seconds: float) -> tuple[i
             with watch.stage("handing over"):
                 shared: Tensor = part.clips.share_memory_()  # type: ignore[no-untyped-call]
                 torch.empty_like(shared).copy_(shared)
-            clips += part.clips.shape[:-4].numel()
+            clips += part.clips.shape[:-4].numel() if part.numbers else 0
     made.close()
     taken = watch.seconds
     found = {

@@ -19,13 +19,11 @@ def device_for(run: Run) -> torch.device:
 def settle(run: Run) -> None:
     """Say how GPUs are to compute, before the first kernel.
 
-    Convolutions whose shapes do not change are timed once and the fastest is kept, unless all runs must be bit-equal.
     float32 is float32: TF32, with 10 bits of mantissa, is a precision of its own.
     """
     if run.deterministic:
         # cuBLAS refuses to be deterministic without it, and reads it when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cudnn.benchmark = not run.deterministic
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = run.precision == "tf32"
 
 

@@ -21,7 +21,7 @@ def section(run: Record, answers: Answers, colour: int) -> str:
     """What the run's predictions for a split show."""
     classes = run.classes(answers.logits.shape[1])
     counts = confusion.matrix(answers.labels, answers.logits)
-    heading = f"{curve.key(colour)}{escape(run.name)}: {escape(answers.split)}"
+    heading = f"{curve.key(colour)}{escape(answers.of)}: {escape(answers.split)}"
     said = f"{len(answers.keys):,} videos, top-1 {100 * counts.trace() / counts.sum():.2f} %"
     return "\n".join(
         [

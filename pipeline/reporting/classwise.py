@@ -96,7 +96,7 @@ def _difference(base: Evaluated, other: Evaluated) -> str:
     ]
     if _views(base) != _views(other):
         said.append("the two evaluations saw the videos in other ways")
-    head = ("class", "name", "videos", f"{base.run.name}, %", f"{other.run.name}, %", "change, points")
+    head = ("class", "name", "videos", f"{base.answers.of}, %", f"{other.answers.of}, %", "change, points")
     return (
         f'<p class="quiet">{escape("; ".join(said))}</p>\n<h3>Gains and losses by class</h3>\n'
         f"{sortable.table(head, rows)}"
@@ -130,4 +130,4 @@ def _views(one: Evaluated) -> object:
 
 
 def _name(one: Evaluated) -> str:
-    return f"{curve.key(one.colour)}{escape(one.run.name)}"
+    return f"{curve.key(one.colour)}{escape(one.answers.of)}"

@@ -30,12 +30,16 @@ _ANSWERS = re.compile(r"predictions-(.+)\.npz")
 
 @dataclass(frozen=True)
 class Answers:
-    """The predictions for a labelled split: `keys` and `labels` (videos,), `logits` (videos, classes)."""
+    """The predictions for a labelled split: `keys` and `labels` (videos,), `logits` (videos, classes).
+
+    `of`: whose they are: the run's, or those of released weights that were scored into its folder.
+    """
 
     split: str
     keys: list[str]
     labels: Ints
     logits: Floats
+    of: str
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,15 @@ class Record:
     def answers(self) -> list[Answers]:
         """The predictions of the evaluations on labelled splits."""
         found = []
+        released = {scores["split"]: scores["model"] for scores in self.evaluations if "model" in scores}
         for file in storage.list_names(self.url):
             if match := _ANSWERS.fullmatch(file):
                 with np.load(io.BytesIO(storage.read_bytes(storage.join(self.url, file)))) as arrays:
                     keys, labels, logits = (arrays[name] for name in ("keys", "labels", "logits"))
                 if (labels >= 0).all():
-                    found.append(Answers(match[1], [str(key) for key in keys], labels, logits))
+                    split = match[1]
+                    of = f"released {released[split]}" if split in released else self.name
+                    found.append(Answers(split, [str(key) for key in keys], labels, logits, of))
         return found
 
 

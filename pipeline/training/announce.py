@@ -35,13 +35,18 @@ def introduction(
     return [f"  {name:<8} {text}" for name, text in rows]
 
 
+_BEFORE_0_2 = {"unbiased_norm": False, "norm_ranks": "main"}
+
+
 def resumption(config: Config, at: Position, before: dict[str, Any]) -> list[str]:
     """What a run that goes on says: behind which step, and every setting that changed since the checkpoint.
 
-    `before`: the configuration that the checkpoint kept. A setting that its version did not know was the default.
+    `before`: the configuration that the checkpoint kept. A setting that its version did not know was the default, but
+    for those that say what every run did then.
     """
     lines = [f"resuming {config.run.folder} after {at.done} steps"]
     plain = Config(data=Data(root="x"), run=Run(folder="x")).model_dump(mode="json", by_alias=True)
+    plain["optim"] |= _BEFORE_0_2
     then = {section: {**plain[section], **before.get(section, {})} for section in plain}
     differ = changes(then, config.model_dump(mode="json", by_alias=True))
     if differ:

@@ -8,7 +8,7 @@ from pipeline.training.precision import Precision
 
 
 class Inference:
-    """`model` in evaluation mode, on `device` in `precision` (bf16, fp16 or fp32), for `batch` views at a time."""
+    """`model` in evaluation mode, on `device` in `precision` (as `run.precision`), for `batch` views at a time."""
 
     def __init__(self, model: nn.Module, precision: str, device: torch.device, batch: int) -> None:
         self._model = model.eval()

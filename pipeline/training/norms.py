@@ -32,7 +32,8 @@ class RunningStatistics:
         self._batches = cast(Tensor, norms[0].num_batches_tracked)
         self._momentum = cast(float, norms[0].momentum)
         self._unbiased = optim.unbiased_norm and optim.frozen_norm != "all"
-        self._shared = optim.norm_ranks == "all" and world.ranks > 1
+        alike = optim.sync_norm or optim.frozen_norm == "all"  # on all ranks already
+        self._shared = optim.norm_ranks == "all" and world.ranks > 1 and not alike
         self._world = world
 
     def before_batch(self) -> Tensor | None:

@@ -77,14 +77,20 @@ class Schedule:
             self._waited = 0
             self._divisions += 1
 
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         """What the evaluations so far have led to, to be saved."""
-        return {"best": self._best, "waited": self._waited, "divisions": self._divisions}
+        return {
+            "of": self._optim.plateau_of,
+            "best": self._best,
+            "waited": self._waited,
+            "divisions": self._divisions,
+        }
 
-    def restore(self, state: dict[str, float]) -> None:
-        """Continue from a `state`."""
-        self._best = state["best"]
-        self._waited, self._divisions = int(state["waited"]), int(state["divisions"])
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a `state`. A plateau of something else than before begins anew, with its divisions."""
+        self._divisions = int(state["divisions"])
+        if state.get("of", "top1") == self._optim.plateau_of:
+            self._best, self._waited = state["best"], int(state["waited"])
 
     def _cosine(self, done: float) -> float:
         """The share of the rate when the share `done` of the falling is done."""

@@ -66,6 +66,8 @@ def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: 
     check_room(config, world.ranks)
     torch.manual_seed(run.seed)
     torch.use_deterministic_algorithms(run.deterministic)
+    # Training's shapes do not change: cuDNN times its convolutions once, and keeps the fastest.
+    torch.backends.cudnn.benchmark = not run.deterministic
     # One process chooses, so that all go on from the same checkpoint or fail.
     chosen = world.share(Checkpoints(run.folder, run.keep).newest() if world.main else None)
     progress = (

@@ -78,11 +78,11 @@ def test_there_and_back_is_the_same(config: dict[str, Any], dropout: bool) -> No
         assert torch.equal(back[name], tensor), name
 
 
-def test_counts_of_batches_are_kept_or_start_at_zero(released: dict[str, Tensor]) -> None:
+def test_counts_of_batches_are_kept_or_many(released: dict[str, Tensor]) -> None:
     count = "backbone.top.0.reduce.norm.num_batches_tracked"
     assert from_reference(released)[count] == 5
     without = {n: t for n, t in released.items() if not n.endswith("tracked")}
-    assert from_reference(without)[count] == 0
+    assert from_reference(without)[count] > 1000  # so that they are no first guesses
     assert from_reference(without).keys() == from_reference(released).keys()
 
 

@@ -71,7 +71,15 @@ def test_what_is_not_changed_is_left_alone() -> None:
         ("solarize", 256),
     ):
         change(clip, [Operation(name, value)])
-    assert (clip[0].int() - picture().int()).abs().max() <= (picture() == 255).any().int() * 255
+    assert torch.equal(clip[0], picture())
+
+
+def test_white_is_inverted_last_of_all() -> None:
+    white = torch.full((3, SIZE, SIZE), 255, dtype=torch.uint8)
+    for value, expected in ((256.0, 255), (255.0, 0)):
+        clip = clip_of(white)
+        change(clip, [Operation("solarize", value)])
+        assert (clip == expected).all()
 
 
 def test_they_are_carried_out_in_their_order() -> None:

@@ -68,11 +68,10 @@ def test_gpus_compute_as_the_run_says(
 ) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    before = cudnn.allow_tf32, matmul.allow_tf32
     try:
         settle(Run.model_validate({"folder": "x", "precision": precision, "deterministic": deterministic}))
-        assert cudnn.benchmark is not deterministic
         assert cudnn.allow_tf32 is matmul.allow_tf32 is (precision == "tf32")
         assert os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None) == (":4096:8" if deterministic else None)
     finally:
-        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+        cudnn.allow_tf32, matmul.allow_tf32 = before

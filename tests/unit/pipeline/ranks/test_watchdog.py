@@ -12,9 +12,9 @@ from pipeline.ranks.watchdog import Watchdog
 def reads_a_silent_store():
     time.sleep(60)
 
-with Watchdog(1.0) as watchdog:
+with Watchdog(6.0) as watchdog:
     for _ in range(4):
-        time.sleep(0.4)
+        time.sleep(2.0)
         watchdog.beat()
     print("there was progress", flush=True)
     reads_a_silent_store()

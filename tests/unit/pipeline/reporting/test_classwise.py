@@ -25,7 +25,7 @@ def logits(*predicted: int) -> np.ndarray:
 def evaluated(name: str, *predicted: int, split: str = "val", views: int = 1) -> Evaluated:
     scores = [{"split": split, "views": {"clips": views}}]
     run = Record(name, name, CONFIG, [], [], scores, [], None, [], None, None)
-    return Evaluated(run, 0, Answers(split, list("abcde"), LABELS, logits(*predicted)))
+    return Evaluated(run, 0, Answers(split, list("abcde"), LABELS, logits(*predicted), run.name))
 
 
 def rows(text: str) -> list[list[str]]:
@@ -67,7 +67,7 @@ def test_each_is_held_against_the_first_of_its_split() -> None:
 def test_what_cannot_be_compared_or_was_seen_otherwise_is_said() -> None:
     one, other = evaluated("a", 0, 0, 1, 1, 2), evaluated("b", 0, 0, 1, 1, 2, views=10)
     assert "saw the videos in other ways" in next(classwise.changes([one, other]))
-    fewer = Answers("val", list("abcd"), LABELS[:4], other.answers.logits[:4])
+    fewer = Answers("val", list("abcd"), LABELS[:4], other.answers.logits[:4], "b")
     for answers in (
         fewer,
         replace(other.answers, labels=LABELS[::-1]),

@@ -79,6 +79,17 @@ def test_a_restored_plateau_remembers() -> None:
     assert second.rate(0, 0, 1) == pytest.approx(0.01)
 
 
+def test_a_plateau_of_something_else_begins_anew_and_keeps_its_divisions() -> None:
+    first = Schedule(Optim(schedule="plateau", patience=2, lr=1.0, epochs=50))
+    for top1 in (60, 50, 50):
+        first.evaluated(top1, loss=1.0)
+    second = Schedule(Optim(schedule="plateau", plateau_of="loss", patience=2, lr=1.0, epochs=50))
+    second.restore(first.state())
+    for loss in (3.0, 2.9, 2.8, 2.7):
+        second.evaluated(top1=0, loss=loss)
+    assert second.rate(0, 0, 1) == pytest.approx(0.1)
+
+
 def test_warmup_works_with_every_schedule() -> None:
     optim = Optim(schedule="multistep", milestones=(1,), warmup_epochs=2, epochs=3, lr=0.1)
     assert rates(optim) == pytest.approx([0.025, 0.05, 0.0075, 0.01, 0.01, 0.01])
