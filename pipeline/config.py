@@ -319,6 +319,12 @@ def dump(config: Config) -> str:
     return str(yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False))
 
 
+def defaults() -> dict[str, Any]:
+    """Each setting's default, nested as `Config` is dumped; "-" for `data.root` and `run.folder`, which have none."""
+    plain = Config(data=Data(root="-"), run=Run(folder="-"))
+    return plain.model_dump(mode="json", by_alias=True)
+
+
 def _told(error: ErrorDetails, typed: list[str], source: str) -> str:
     """One error in words, and where it was made: on the command line, which gave the keys `typed`, or in `source`."""
     key = ".".join(str(part) for part in error["loc"])

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
+from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.reporting import curve, names
 from pipeline.reporting.record import Record
@@ -65,14 +66,14 @@ def section(runs: Sequence[Record]) -> str:
         parts.append("<h3>What differs between the runs</h3>")
         same = '<p class="quiet">nothing but the run folder</p>'
         parts.append(_table(runs, [_row(key, settings, {}) for key in keys]) if keys else same)
-    rows = [row for name in Config.model_fields for row in _rows_of(name, settings)]
+    usual = flat(configuration.defaults())
+    rows = [row for name in Config.model_fields for row in _rows_of(name, settings, usual)]
     parts.append(f'<details><summary>All settings <span class="quiet">{_SAID}</span></summary>')
     return "\n".join([*parts, _table(runs, rows), "</details>"])
 
 
-def _rows_of(section: str, settings: Sequence[Flat]) -> Iterator[str]:
+def _rows_of(section: str, settings: Sequence[Flat], usual: Flat) -> Iterator[str]:
     """The rows of a section: its name, and each of its settings."""
-    usual = of(Config.model_validate({"data": {"root": "-"}, "run": {"folder": "-"}}))
     name = names.SECTIONS.get(section, section.capitalize())
     yield f'<tr><th colspan="{1 + len(settings)}">{escape(name)}</th></tr>'
     for key in usual:

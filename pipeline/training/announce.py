@@ -5,7 +5,8 @@ import sys
 from collections import Counter
 from typing import Any
 
-from pipeline.config import Config, Data, Run
+from pipeline import config as configuration
+from pipeline.config import Config
 from pipeline.order.plan import readers_per_lane
 from pipeline.order.position import Position
 from pipeline.run.provenance import Rank, changes
@@ -45,7 +46,7 @@ def resumption(config: Config, at: Position, before: dict[str, Any]) -> list[str
     for those that say what every run did then.
     """
     lines = [f"resuming {config.run.folder} after {at.done} steps"]
-    plain = Config(data=Data(root="x"), run=Run(folder="x")).model_dump(mode="json", by_alias=True)
+    plain = configuration.defaults()
     plain["optim"] |= _BEFORE_0_2
     then = {section: {**plain[section], **before.get(section, {})} for section in plain}
     differ = changes(then, config.model_dump(mode="json", by_alias=True))
