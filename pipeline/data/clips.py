@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.config import Config, Data, Views
 from pipeline.data import sampling
-from pipeline.data.frame_order import FrameOrder, reordered
+from pipeline.data.frame_order import FrameOrder, drawn_by, reordered
 from pipeline.data.samples import DamagedError, Sample
 from pipeline.data.transforms import (
     Box,
@@ -152,8 +152,8 @@ class EvalCutter:
             case "dense":
                 stride = self.views.dense_stride
                 return sampling.dense_indices(video_frames, self.num_frames, stride, self.views.clips)
-            case "random":  # by the key, so that a video's clips are the same in every run
-                rng = np.random.default_rng(list(key.encode()))
+            case "random":
+                rng = drawn_by(key)
                 clips = range(self.views.clips)
                 return np.stack([sampling.segment_indices(video_frames, self.num_frames, rng) for _ in clips])
         return sampling.uniform_indices(video_frames, self.num_frames, self.views.clips)

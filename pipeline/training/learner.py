@@ -154,9 +154,9 @@ def _cross_entropy(logits: Tensor, labels: Tensor, mixed: Mixed | None, smoothin
         return F.cross_entropy(logits, labels, label_smoothing=smoothing)
     own, other = (
         F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
-        for target in (labels, mixed.labels.to(labels.device))
+        for target in (labels, mixed.labels)
     )
-    return torch.lerp(own, other, mixed.shares.to(labels.device)).mean()
+    return torch.lerp(own, other, mixed.shares).mean()
 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:
