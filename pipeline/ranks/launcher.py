@@ -4,6 +4,7 @@
 tell that of ranks that were told to stop.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -39,8 +40,7 @@ def follow() -> None:
     Of torchrun itself the number is not told: a rank that begins after its end does not know of it.
     """
     if is_rank():
-        parent = int(os.environ.get(PROCESS) or os.getppid())
-        threading.Thread(target=_end_after, args=(parent,), daemon=True, name="launcher").start()
+        threading.Thread(target=_end_after, args=(_launcher(),), daemon=True, name="launcher").start()
 
 
 def started() -> None:
@@ -56,7 +56,13 @@ def ended(status: int) -> None:
 def stop_all() -> None:
     """Stop this machine's launcher too, if it was given restarts: it would take the end of its ranks for a failure."""
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
-        os.kill(os.getppid(), signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(_launcher(), signal.SIGTERM)
+
+
+def _launcher() -> int:
+    """The launcher's number. Where it is gone, this process's parent is another."""
+    return int(os.environ.get(PROCESS) or os.getppid())
 
 
 def endings(folder: Path) -> Iterator[Ending]:
