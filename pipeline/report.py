@@ -49,7 +49,7 @@ def render(runs: Sequence[Record]) -> str:
         compared.section(runs),
         curves.section(runs),
         *classwise.changes(evaluated),
-        *(answers.section(one.run, one.answers, one.colour) for one in evaluated),
+        *(answers.section(one) for one in evaluated),
     ]
     return document(", ".join(run.name for run in runs), body, STYLE, sortable.SCRIPT)
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.evaluation import confusion
 from pipeline.evaluation.confusion import Ints
-from pipeline.reporting import classwise, curve, gallery
-from pipeline.reporting.record import Answers, Record
+from pipeline.reporting import classwise, gallery
+from pipeline.reporting.classwise import Evaluated
 
 _PAIRS = 10
 _SHADES = 8
@@ -17,11 +17,12 @@ _NAMED = 24  # a matrix of more classes has numbers at its sides
 _SIDE, _NAMES, _NUMBERS = 440, 320, 22  # the matrix and what is beside it, in the drawing's own pixels
 
 
-def section(run: Record, answers: Answers, colour: int) -> str:
-    """What the run's predictions for a split show."""
+def section(one: Evaluated) -> str:
+    """What a run's predictions for a split show."""
+    run, answers = one.run, one.answers
     classes = run.classes(answers.logits.shape[1])
     counts = confusion.matrix(answers.labels, answers.logits)
-    heading = f"{curve.key(colour)}{escape(answers.of)}: {escape(answers.split)}"
+    heading = f"{classwise.name(one)}: {escape(answers.split)}"
     said = f"{len(answers.keys):,} videos, top-1 {100 * counts.trace() / counts.sum():.2f} %"
     return "\n".join(
         [

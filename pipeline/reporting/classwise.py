@@ -55,7 +55,7 @@ def changes(evaluated: Sequence[Evaluated]) -> Iterator[str]:
 
 
 def _change(base: Evaluated, other: Evaluated) -> str:
-    heading = f"{_name(other)} against {_name(base)}: {escape(other.answers.split)}"
+    heading = f"{name(other)} against {name(base)}: {escape(other.answers.split)}"
     content = _difference(base, other) if _same_videos(base, other) else _OTHER_VIDEOS
     return f"<section>\n<h2>{heading}</h2>\n{content}\n</section>"
 
@@ -129,5 +129,6 @@ def _views(one: Evaluated) -> object:
     return next((e.get("views") for e in one.run.evaluations if e["split"] == one.answers.split), None)
 
 
-def _name(one: Evaluated) -> str:
+def name(one: Evaluated) -> str:
+    """Whose predictions these are, after the colour of their run."""
     return f"{curve.key(one.colour)}{escape(one.answers.of)}"
