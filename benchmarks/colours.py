@@ -82,7 +82,7 @@ def components(rgb: Floats, standard: str, full: bool, bits: int, across: int, d
     r, g, b = np.moveaxis(rgb / 255, -1, 0)
     y = red * r + (1 - red - blue) * g + blue * b
     u, v = (
-        chroma.reshape(HEIGHT // down, down, WIDTH // across, across).mean(axis=(1, 3))
+        chroma.reshape(len(chroma) // down, down, -1, across).mean(axis=(1, 3))
         for chroma in ((b - y) / (2 - 2 * blue), (r - y) / (2 - 2 * red))
     )
     unit, most = 1 << (bits - 8), (1 << bits) - 1

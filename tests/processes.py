@@ -83,15 +83,20 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
+def every() -> Iterator[tuple[int, list[str]]]:
+    """Each process, and the fields of its `/proc/PID/stat` from its state on: the second is its parent."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            yield int(stat.parent.name), stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
 def descendants(pid: int) -> list[int]:
     """The processes that `pid` and its children started."""
     children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    for child, fields in every():
+        children.setdefault(int(fields[1]), []).append(child)
     found, rest = [], [pid]
     while rest:
         below = children.get(rest.pop(), [])

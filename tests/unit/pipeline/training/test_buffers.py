@@ -1,14 +1,13 @@
 """Buffers that are put back."""
 
 import math
-from collections import Counter
 
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.training.buffers import Buffers
+from tests.kernels import Calls
 
 
 def norms(count: int) -> nn.Module:
@@ -32,18 +31,6 @@ def test_what_an_unfit_step_left_is_put_back_whatever_it_is(unfit: bool, value: 
     after = before if unfit else {name: buffer.clone() for name, buffer in model.named_buffers()}
     buffers.put_back(kept, torch.tensor(unfit))
     torch.testing.assert_close(dict(model.named_buffers()), after, rtol=0, atol=0, equal_nan=True)
-
-
-class Calls(TorchDispatchMode):
-    """Counts the operations that reach the device; views do not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.names[func.overloadpacket.__name__] += not func.is_view
-        return func(*args, **(kwargs or {}))
 
 
 def test_the_number_of_kernels_does_not_grow_with_the_number_of_norms() -> None:

@@ -1,11 +1,8 @@
 """Running statistics: without what they began with, averaged over the ranks, and of use after a few steps."""
 
-from collections import Counter
-
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline import config
 from pipeline.config import Config
@@ -14,6 +11,7 @@ from pipeline.training.inference import Inference
 from pipeline.training.learner import Learner
 from pipeline.training.network import build_model
 from pipeline.training.norms import RunningStatistics
+from tests.kernels import Calls
 
 CPU = World(0, 1, torch.device("cpu"))
 CLASSES = 6
@@ -112,18 +110,6 @@ def test_ranks_exchange_them_once_a_step(monkeypatch: pytest.MonkeyPatch, ranks:
     found = statistics(two)
     for name, value in statistics(alone).items():
         torch.testing.assert_close(found[name], value + 1.5 * (ranks == "all"))
-
-
-class Calls(TorchDispatchMode):
-    """Counts the operations that reach the device; views do not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.names[func.overloadpacket.__name__] += not func.is_view
-        return func(*args, **(kwargs or {}))
 
 
 def test_the_number_of_kernels_does_not_grow_with_the_number_of_norms() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.colours import components
 from sharding.building import sample
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
@@ -18,12 +19,7 @@ from tests.unit.sharding.videos import write_video
 
 Floats = npt.NDArray[np.float64]
 LIMITED, FULL = 1, 2
-# The weights of red and blue in luma, as the standards print them.
-WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)} | {
-    "fcc": (0.30, 0.11),
-    "smpte240m": (0.212, 0.087),
-}
-TAGS = {"bt601": 6, "bt709": 1, "bt2020": 9, "fcc": 4, "smpte240m": 7}
+TAGS = {"BT.601": 6, "BT.709": 1, "BT.2020": 9, "FCC": 4, "240M": 7}
 WIDTH, HEIGHT = 192, 128
 
 
@@ -32,21 +28,6 @@ def colours() -> Floats:
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     waves = [np.sin(x / 30), np.cos(y / 25), np.sin((x + y) / 40)]
     return 127.5 + 107.5 * np.stack(waves, axis=-1)
-
-
-def encoded(rgb: Floats, standard: str, full: bool, bits: int) -> list[npt.NDArray[np.uint16]]:
-    """Y, U and V by the equations of ITU-R BT.601, 709 and 2020, chroma in 4:2:0 between its four pixels."""
-    red, blue = WEIGHTS[standard]
-    r, g, b = np.moveaxis(rgb / 255, -1, 0)
-    y = red * r + (1 - red - blue) * g + blue * b
-    u, v = (b - y) / (2 - 2 * blue), (r - y) / (2 - 2 * red)
-    u, v = (c.reshape(HEIGHT // 2, 2, WIDTH // 2, 2).mean(axis=(1, 3)) for c in (u, v))
-    unit, most = 1 << (bits - 8), (1 << bits) - 1
-    if full:
-        planes = [most * y, most * u + 128 * unit, most * v + 128 * unit]
-    else:
-        planes = [(219 * y + 16) * unit, (224 * u + 128) * unit, (224 * v + 128) * unit]
-    return [plane.round().astype(np.uint16) for plane in planes]
 
 
 def written(path: Path, planes: list[npt.NDArray[np.uint16]], pixels: str, space: int, span: int) -> Path:
@@ -80,24 +61,24 @@ def errors(path: Path, expected: Floats, short_side: int | None = None) -> Float
 
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("span", [LIMITED, FULL])
-@pytest.mark.parametrize("standard", sorted(WEIGHTS))
+@pytest.mark.parametrize("standard", sorted(TAGS))
 def test_every_standard_comes_out_within_a_level(tmp_path: Path, standard: str, span: int, bits: int) -> None:
     rgb = colours()
     pixels = "yuv420p" if bits == 8 else "yuv420p10le"
-    planes = encoded(rgb, standard, span == FULL, bits)
+    planes = components(rgb, standard, span == FULL, bits, 2, 2)
     path = written(tmp_path / "v.mkv", planes, pixels, TAGS[standard], span)
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         assert (frame.colorspace, frame.color_range) == (TAGS[standard], span)
     off = errors(path, rgb)
     assert np.abs(off).max() < 1, off
-    if standard != "bt601":
+    if standard != "BT.601":
         assert np.abs(off).max() < 0.3, off  # where swscale's half level of chroma is made good
 
 
-@pytest.mark.parametrize("standard", ["bt709", "bt2020"])
+@pytest.mark.parametrize("standard", ["BT.709", "BT.2020"])
 def test_a_standard_comes_out_within_a_level_at_another_size(tmp_path: Path, standard: str) -> None:
-    planes = encoded(colours(), standard, False, 8)
+    planes = components(colours(), standard, False, 8, 2, 2)
     path = written(tmp_path / "v.mkv", planes, "yuv420p", TAGS[standard], LIMITED)
     small = colours().reshape(HEIGHT // 2, 2, WIDTH // 2, 2, 3).mean(axis=(1, 3))
     assert np.abs(errors(path, small, HEIGHT // 2)).max() < 1
@@ -113,7 +94,7 @@ def test_gray_is_of_the_range_it_is_tagged_with(tmp_path: Path, span: int) -> No
 
 def test_a_limited_bt601_frame_is_what_it_was(tmp_path: Path) -> None:
     # Bytes of existing sets of such films, which are most, do not change: swscale's own, and nothing after it.
-    path = written(tmp_path / "v.mkv", encoded(colours(), "bt601", False, 8), "yuv420p", 2, LIMITED)
+    path = written(tmp_path / "v.mkv", components(colours(), "BT.601", False, 8, 2, 2), "yuv420p", 2, LIMITED)
     frame = next(read(path).frames)[1]
     plain = frame.reformat(
         format="yuvj420p",

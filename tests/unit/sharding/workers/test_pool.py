@@ -10,6 +10,7 @@ import pytest
 from sharding.errors import UserError
 from sharding.workers import pool
 from sharding.workers.pool import Lost, Report
+from tests import processes
 
 
 def square(task: int, report: Report) -> int:
@@ -50,15 +51,7 @@ def run(
 
 
 def children() -> set[int]:
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == os.getpid() and fields[0] != "Z":
-            found.add(int(stat.parent.name))
-    return found
+    return {pid for pid, fields in processes.every() if int(fields[1]) == os.getpid() and fields[0] != "Z"}
 
 
 def test_every_task_is_done_once_and_no_worker_is_left() -> None:
@@ -134,15 +127,8 @@ def test_workers_do_not_outlive_a_killed_driver(tmp_path: Path) -> None:
 
 def spinning(parent: int) -> set[int]:
     """The children of `parent` that have used half a second of processor time."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent and int(fields[11]) > os.sysconf("SC_CLK_TCK") / 2:
-            found.add(int(stat.parent.name))
-    return found
+    least = os.sysconf("SC_CLK_TCK") / 2
+    return {pid for pid, fields in processes.every() if int(fields[1]) == parent and int(fields[11]) > least}
 
 
 def wait_for(look, count: int) -> set[int]:  # type: ignore[no-untyped-def]
