@@ -19,6 +19,24 @@ STEM_WIDTH = 64
 STAGE_WIDTHS = (256, 512, 1024, 2048)
 
 
+class OneFrame(nn.Module):
+    """What stands for a TAM in a network of single images: there is nothing to blend, and both branches see it all."""
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        return x
+
+    def split(self, x: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+        return x, x
+
+    def split_pairs(self, pairs: Tensor, num_pairs: int) -> tuple[Tensor, Tensor]:
+        return pairs, pairs
+
+
+def aggregation(channels: int, blending_frames: int) -> TemporalAggregation | OneFrame:
+    """The blend over `blending_frames` frames, or none for 0."""
+    return TemporalAggregation(channels, blending_frames) if blending_frames else OneFrame()
+
+
 class ConvNorm(nn.Module):
     """A convolution without bias, padded to keep the size (over the stride), and its batch norm."""
 
@@ -73,7 +91,7 @@ class TemporalBottleneck(Bottleneck):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, blending_frames: int) -> None:
         super().__init__(in_channels, out_channels, stride)
-        self.tam = TemporalAggregation(in_channels, blending_frames)
+        self.tam = aggregation(in_channels, blending_frames)
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:  # type: ignore[override]
         blended = self.tam(x, num_frames)
@@ -88,7 +106,7 @@ class Stem(nn.Module):
         super().__init__()
         width, narrow = STEM_WIDTH, STEM_WIDTH // alpha
         self.frames = ConvNorm(in_channels, width, 7, stride=2)
-        self.tam = TemporalAggregation(width, blending_frames)
+        self.tam = aggregation(width, blending_frames)
         self.big = ConvNorm(width, width, 3, stride=2)
         self.little = nn.ModuleList(
             [ConvNorm(width, narrow, 3), ConvNorm(narrow, narrow, 3, stride=2), ConvNorm(narrow, width, 1)]
@@ -119,7 +137,7 @@ class FusionStage(nn.Module):
         blending_frames: int,
     ) -> None:
         super().__init__()
-        self.tam = TemporalAggregation(in_channels, blending_frames)
+        self.tam = aggregation(in_channels, blending_frames)
         big = blocks - 1
         self.big = nn.Sequential(
             *(
@@ -153,7 +171,10 @@ def add_upsampled(little: Tensor, big: Tensor) -> Tensor:
 
 
 class Backbone(nn.Module):
-    """Folded frames (B * T, C, H, W) to features (B * T / 2, 2048, H / 32, W / 32), one for each pair of frames."""
+    """Folded frames (B * T, C, H, W) to features (B * T / 2, 2048, H / 32, W / 32), one for each pair of frames.
+
+    Without blending (0 frames) each frame is an image of its own, and has its own features.
+    """
 
     def __init__(self, depth: int, alpha: int, beta: int, blending_frames: int, in_channels: int) -> None:
         super().__init__()

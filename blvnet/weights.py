@@ -20,6 +20,7 @@ StateDict = dict[str, Tensor]
 
 _BACKBONE = "baseline_model."
 _HEADS = ("new_fc.", "baseline_model.fc.")
+_IMAGE_HEAD = "fc."
 _PARTS = {"1": "reduce", "2": "spatial", "3": "expand"}
 # Of statistics that come without their count: no first guesses, which the batches to come would replace.
 _MANY_BATCHES = 1 << 20
@@ -56,7 +57,7 @@ def from_reference(state_dict: Mapping[str, Any]) -> StateDict:
     imagenet = not any(name.startswith(_BACKBONE) for name in flat)
     for name, tensor in flat.items():
         if imagenet:
-            if name.startswith("fc."):
+            if name.startswith(_IMAGE_HEAD):
                 continue
             renamed = _rename(name)
         elif name.startswith(_HEADS) and name.count(".") == name.startswith(_BACKBONE) + 1:
@@ -78,12 +79,17 @@ def from_reference(state_dict: Mapping[str, Any]) -> StateDict:
 
 
 def to_reference(state_dict: Mapping[str, Tensor], dropout: bool = True) -> StateDict:
-    """Our tensors in the reference's flat form; its classifier has another name in models without dropout."""
+    """Our tensors in the reference's flat form; its classifier has another name in models without dropout.
+
+    Those of a network of images get the names of an ImageNet bL-ResNet file.
+    """
+    images = not has_tam(state_dict)
+    prefix, head = ("", _IMAGE_HEAD) if images else (_BACKBONE, _HEADS[0 if dropout else 1])
     theirs: StateDict = {}
     unexpected = []
     for name, tensor in state_dict.items():
         if name.startswith("classifier."):
-            theirs[_HEADS[0 if dropout else 1] + name.removeprefix("classifier.")] = tensor
+            theirs[head + name.removeprefix("classifier.")] = tensor
         elif (renamed := _rename_back(name)) is None:
             unexpected.append(name)
         elif renamed.endswith("tam.weight"):
@@ -92,7 +98,7 @@ def to_reference(state_dict: Mapping[str, Tensor], dropout: bool = True) -> Stat
             for tap, column in zip(_tap_names(r), tensor.unbind(1), strict=True):
                 theirs[f"{stem}{tap}.weight"] = column.reshape(-1, 1, 1, 1).clone()
         else:
-            theirs[_BACKBONE + renamed] = tensor
+            theirs[prefix + renamed] = tensor
     if unexpected:
         raise WeightsError(_complaint(unexpected=unexpected))
     return theirs
@@ -101,16 +107,29 @@ def to_reference(state_dict: Mapping[str, Tensor], dropout: bool = True) -> Stat
 def load_reference(model: nn.Module, file: str | Path | IO[bytes]) -> list[str]:
     """Load one of the reference's files into a BLVNetTAM; returns the names of tensors kept as initialised.
 
-    These are none, but for an ImageNet file: its TAMs and its classifier, and nothing else, are kept. A stem for
-    RGB is averaged over the three and repeated where the model's input has another number of channels. What does
-    not fit raises WeightsError. Nothing but tensors is unpickled.
+    These are none, but for an ImageNet file: a video network keeps its TAMs and its classifier, and nothing else. A
+    stem for RGB is averaged over the three and repeated where the model's input has another number of channels. What
+    does not fit raises WeightsError. Nothing but tensors is unpickled.
     """
     content = read(file)
     state = from_reference(content)
-    fresh: tuple[str, ...] = ()
-    if not any(name.startswith("classifier.") or name.endswith("tam.weight") for name in state):
-        fresh = (*HEAD, *(name for name in model.state_dict() if name.endswith("tam.weight")))
-    return load(model, adapt_stem(state, model), fresh)
+    if not has_tam(model.state_dict()):
+        head = {n: t for n, t in _flat(content).items() if n.startswith(_IMAGE_HEAD)}
+        state |= {"classifier." + name.removeprefix(_IMAGE_HEAD): tensor for name, tensor in head.items()}
+    return load(model, adapt_stem(state, model), fresh_after_images(state, model))
+
+
+def has_tam(state_dict: Iterable[str]) -> bool:
+    """Whether tensors of these names are a video network's; one of images has no TAM."""
+    return any(name.endswith("tam.weight") for name in state_dict)
+
+
+def fresh_after_images(state_dict: Iterable[str], model: nn.Module) -> tuple[str, ...]:
+    """The tensors that a video `model` keeps as initialised when `state_dict` is of a network of images; else none."""
+    own = model.state_dict()
+    if has_tam(state_dict) or not has_tam(own):
+        return ()
+    return (*HEAD, *(name for name in own if name.endswith("tam.weight")))
 
 
 def load(model: nn.Module, state_dict: Mapping[str, Tensor], fresh: Iterable[str] = ()) -> list[str]:

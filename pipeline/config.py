@@ -60,8 +60,8 @@ class Model(Section):
 
     depth: Literal[26, 50, 101, 152] = 50
     "Layers of the residual network: 50 and 101 are the paper's, 26 is for trying things."
-    num_frames: int = Field(16, ge=2, multiple_of=2)
-    "Frames of a clip, an even number: 16 for the model that the paper calls f8x2."
+    num_frames: Annotated[int, Field(ge=2, multiple_of=2)] | Literal[1] = 16
+    "Frames of a clip, an even number: 16 for the model that the paper calls f8x2. 1: a network of single images."
     alpha: Literal[1, 2, 4, 8, 16, 32, 64] = 2
     "The little branch has this part of the big one's channels (paper, section 3.1)."
     beta: int = Field(4, ge=1)
@@ -224,7 +224,7 @@ class Init(Section):
     """Weights to start from; neither: random."""
 
     from_: Place | None = Field(None, alias="from")
-    "Checkpoint of this program, of a model with as many or fewer frames; a run folder stands for its newest one."
+    "Checkpoint of a model with as many or fewer frames, or of images; a run folder stands for its newest one."
     reference: Place | None = None
     "File in a reference form: a released model, a training checkpoint, or an ImageNet bL-ResNet."
     norm_batches: int = Field(0, ge=0)

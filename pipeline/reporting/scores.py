@@ -127,7 +127,7 @@ def _model(run: Record) -> str:
     if run.published is not None:
         return run.published.name
     model = run.config.model
-    return f"depth {model.depth}, f{model.num_frames // 2}x2"
+    return f"depth {model.depth}, {f'f{model.num_frames // 2}x2' if model.num_frames > 1 else 'images'}"
 
 
 def _data(run: Record) -> str:

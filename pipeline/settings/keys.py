@@ -153,8 +153,8 @@ def _values(field: Schema) -> str:
         f"{sign} {field[name]:.15g}"
         for name, sign in (
             ("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"),
-            ("multipleOf", "multiple of"),
         )
         if name in field
     ]  # fmt: skip
+    limits += ["even"] if field.get("multipleOf") == 2 else []
     return " ".join([words[kind], ", ".join(limits)]).strip()

@@ -123,7 +123,7 @@ def test_overrides_are_typed_and_win() -> None:
         (["speed=1"], "unknown key speed"),
         (["optim.lr=fast"], "optim.lr: must be a number > 0, not fast"),
         (["optim.lr=-1"], "optim.lr: must be a number > 0, not -1"),
-        (["model.num_frames=7"], "model.num_frames: must be a whole number ≥ 2, multiple of 2, not 7"),
+        (["model.num_frames=7"], "model.num_frames: must be a whole number ≥ 2, even or 1, not 7"),
         (["data.size=128"], "size 128 is more than short_side 64"),
         (["data.scales=[]"], "scales [] must be one or more shares in (0, 1]"),
         (["data.scales=[1.3]"], "scales [1.3] must be"),
