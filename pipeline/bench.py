@@ -2,14 +2,16 @@
 
     python -m pipeline.bench loader --config configs/blvnet-tam-50-f8x2-v2.yaml data.root=s3://bucket/sthv2
     torchrun --nproc-per-node 8 -m pipeline.bench step --config configs/blvnet-tam-50-f8x2-v2.yaml
+    torchrun --nproc-per-node 8 -m pipeline.bench headspace --config configs/blvnet-tam-50-f8x2-v2.yaml data.root=...
 
-`loader` reads and cuts clips as one rank of a training run does; `step` trains on random clips that are there already.
-Nothing is written.
+`loader` reads and cuts clips as one rank of a training run does; `step` trains on random clips that are there already;
+`headspace` trains on the run's own clips, kept in memory and then as the loader makes them. Nothing is written.
 """
 
 from collections.abc import Sequence
 
 from pipeline import config as configuration
+from pipeline.measuring.headspace import measure_headspace
 from pipeline.measuring.loader import measure_loader
 from pipeline.measuring.step import measure_step
 from pipeline.ranks.distributed import joined
@@ -30,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.steps < 1:
         raise UserError(f"--steps {args.steps}: must be 1 or more")
     with joined(lambda: (config, config.run)) as (world, _):
-        figures = measure_step(config, world, args.steps)
+        measure = measure_step if args.what == "step" else measure_headspace
+        figures = measure(config, world, args.steps)
         if world.main:
             print("\n".join(figures.lines()))
     return 0
@@ -42,7 +45,8 @@ def parser() -> Arguments:
     commands = parser.add_subparsers(dest="what", required=True)
     loader = commands.add_parser("loader", help="clips/s from the store to batches, and the bottleneck")
     step = commands.add_parser("step", help="clips/s and peak memory of training on random clips")
-    for command in (loader, step):
+    headspace = commands.add_parser("headspace", help="clips/s with a perfect loader, and with this one")
+    for command in (loader, step, headspace):
         command.add_argument("--config", required=True, help="YAML file, or the name of a shipped one")
         command.add_argument(
             "overrides", nargs="*", metavar="key.path=value", help="changes to the configuration"
@@ -50,7 +54,10 @@ def parser() -> Arguments:
     loader.add_argument(
         "--seconds", type=float, default=20.0, help="how long each of two passes takes (default: 20)"
     )
-    step.add_argument("--steps", type=int, default=20, help="measured steps, after a warm-up (default: 20)")
+    for command in (step, headspace):
+        command.add_argument(
+            "--steps", type=int, default=20, help="measured steps, after a warm-up (default: 20)"
+        )
     return parser
 
 

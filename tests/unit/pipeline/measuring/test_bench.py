@@ -1,18 +1,25 @@
 """The bench: its figures belong together, and the advice fits them."""
 
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from pipeline import bench
 from pipeline import config as configuration
+from pipeline.data.clips import TrainCutter
+from pipeline.data.samples import Sample
+from pipeline.measuring.headspace import measure_headspace
 from pipeline.measuring.loader import LoaderFigures, advice, measure_loader
 from pipeline.measuring.step import measure_step
 from pipeline.measuring.stopwatch import STAGES
 from pipeline.ranks.distributed import World
+from pipeline.training import feed
 from sharding.format import turbojpeg
 from tests import shards
 
@@ -105,9 +112,31 @@ def test_the_parts_of_a_step_make_up_its_rate(root: Path) -> None:
     assert figures.peak_bytes > 100e6  # torch alone takes more
 
 
+class _Slow(TrainCutter):
+    """A training cutter that takes its time."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+        time.sleep(0.1)
+        return super().__call__(sample, rng, out)
+
+
+def test_headspace_is_what_a_loader_costs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configuration.load("configs/demo.yaml", overrides(root, "data.workers=0", "model.depth=26"))
+    cutter = feed.train_cutter
+    monkeypatch.setattr(feed, "train_cutter", lambda *its: _Slow(**vars(cutter(*its))))
+    figures = measure_headspace(config, World(0, 1, torch.device("cpu")), steps=3)
+    # Four clips, a tenth of a second each, for each of three steps.
+    assert 12 / figures.loaded - 12 / figures.kept > 0.6
+    assert figures.waited > 0.2
+    assert figures.lines()[-1].startswith(f"a perfect loader would train {figures.gain:.2f} times as fast")
+    quick = replace(figures, loaded=figures.kept)
+    assert quick.lines()[-1].startswith("the loader is no limit")
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
+        (["headspace", "--steps", "100000"], "--steps 100000: with a warm-up of 2 more than the "),
         (["loader", "--seconds", "0"], "--seconds 0: must be more than 0"),
         (["loader", "data.root=/nowhere"], "/nowhere/train/manifest.json: no such manifest"),
         (["loader", "optim.global_batch=64"], "64 is more than the 15 samples"),
