@@ -53,9 +53,9 @@ def train(config: Config, world: World) -> None:
         splits.check_splits(train_set, validation_set)
         preemption.check_at_start()
         progress = begin(config, train_set, validation_set, world)
-        _introduce(config, progress, train_set, validation_set, world)
+        hosts = _introduce(config, progress, train_set, validation_set, world)
         learner, tally = progress.learner, progress.tally
-        meter = Meter(world, share_of_a_clip(config, world.device))
+        meter = Meter(world, learner.forward_clock, hosts, share_of_a_clip(config, world.device))
         clock = CheckpointClock(run.checkpoint_minutes)
 
         def evaluate() -> float | None:
@@ -66,7 +66,8 @@ def train(config: Config, world: World) -> None:
             preemption.check("stopped in an evaluation as told; start again to go on")
 
         def save(top1: float | None) -> None:
-            folder.save(progress.at, progress.state(config, train_set), top1)
+            with meter.saving():
+                folder.save(progress.at, progress.state(config, train_set), top1)
             clock.restart()
 
         with RunFolder(config, progress.at, world, owner) as folder:
@@ -104,11 +105,11 @@ def train(config: Config, world: World) -> None:
 
 def _introduce(
     config: Config, progress: Progress, train_set: Manifest, validation_set: Manifest, world: World
-) -> None:
-    """Say and write down what the run is, before its first step."""
+) -> list[str]:
+    """Say and write down what the run is, before its first step. Returns the ranks' hosts, on the main process."""
     ranks = world.gather(provenance.this_rank(world.device))
     if not world.main:
-        return
+        return []
     at, folder = progress.at, config.run.folder
     if progress.before is not None:
         announce.say(announce.resumption(config, at, progress.before))
@@ -118,6 +119,7 @@ def _introduce(
         provenance.record(folder, at.done, config, ranks)
     else:
         announce.say([f"nothing to do: all {at.done} steps are done; a higher optim.epochs trains on"])
+    return [rank.host for rank in ranks]
 
 
 def parser() -> Arguments:

@@ -1,6 +1,7 @@
 """What a loader hands over."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -16,6 +17,18 @@ class Mixed:
     shares: Tensor
 
 
+class Seconds(NamedTuple):
+    """What making a part took: reading its samples, cutting clips of them, and handing over the part before it."""
+
+    read: float = 0.0
+    decode: float = 0.0
+    hand_over: float = 0.0
+
+    def plus(self, other: "Seconds") -> "Seconds":
+        """Both together."""
+        return Seconds(*(a + b for a, b in zip(self, other, strict=True)))
+
+
 @dataclass(frozen=True)
 class Batch:
     """A part of a global batch: a rank's, or that of one of its loader processes.
@@ -25,7 +38,7 @@ class Batch:
     (clips,), -1 where unknown. With `data.repeats` the loader has clips (videos, repeats, ...) and labels (videos,),
     which `pipeline.augmentation.batches` makes clips. `replaced`: which of the planned `keys` are damaged, so that
     others stand in for them.
-    `mixed`: by mixup, in training alone.
+    `mixed`: by mixup, in training alone. `seconds`: what its making took, of all its parts together.
     """
 
     epoch: int
@@ -36,6 +49,7 @@ class Batch:
     clips: Tensor
     replaced: list[str] = field(default_factory=list)
     mixed: Mixed | None = None
+    seconds: Seconds = field(default_factory=Seconds)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Loader processes and whole batches: one `Batch` a step for a rank, decoded ahead of time."""
 
 import atexit
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -15,7 +16,7 @@ from multiprocessing.process import BaseProcess
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.data.batch import Batch, Failure
+from pipeline.data.batch import Batch, Failure, Seconds
 from pipeline.data.shared import PREFETCHED_STEPS
 from pipeline.data.stream import ClipStream, empty_clips
 from pipeline.ranks import signals
@@ -150,4 +151,5 @@ def _assembled(parts: list[Batch], workers: int, pin: bool) -> Batch:
         torch.tensor([int(parts[p].labels[i]) for _, p, i in items], dtype=torch.int64),
         clips,
         [key for part in parts for key in part.replaced],
+        seconds=functools.reduce(Seconds.plus, (part.seconds for part in parts)),
     )

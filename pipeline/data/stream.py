@@ -1,6 +1,7 @@
 """Plan and shards to decoded clips: what one consumer (a worker of a rank) adds to each global batch."""
 
 import functools
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pipeline.data.batch import Batch, Failure
+from pipeline.data.batch import Batch, Failure, Seconds
 from pipeline.data.corrupt import Substitutes
 from pipeline.data.lane_reader import LaneReader
 from pipeline.data.lanes import Lanes
@@ -134,9 +135,12 @@ class ClipStream(IterableDataset[Batch | Failure]):
         if shared and numbers:
             labels = shared_bytes(labels.nbytes).view(torch.int64)
         keys, replaced = [], []
+        began, read_s = time.perf_counter(), 0.0
         for place, number in enumerate(numbers):
             lane = number % self.order.lanes
+            asked = time.perf_counter()
             span = lanes.next(lane)
+            read_s += time.perf_counter() - asked
             cut = functools.partial(self._cut, epoch, number, room, place)
             try:
                 label = cut(span)
@@ -145,7 +149,8 @@ class ClipStream(IterableDataset[Batch | Failure]):
                 replaced.append(span.row.key)
             labels[place] = -1 if label is None else label
             keys.append(span.row.key)
-        return Batch(epoch, step, numbers, keys, labels, room.clips, replaced)
+        seconds = Seconds(read_s, time.perf_counter() - began - read_s)
+        return Batch(epoch, step, numbers, keys, labels, room.clips, replaced, seconds=seconds)
 
     def _cut(self, epoch: int, number: int, room: "_Room", place: int, span: Span) -> int | None:
         """Fill `place` in `room` for sample `number` of the epoch; returns its label."""

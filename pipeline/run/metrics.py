@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
+_LATE = 0.05
+"""Share of the time by which a rank is behind the others before the progress line says so."""
+
+
 class Reporter:
     """Everything that the main process reports; the other ranks have none."""
 
@@ -51,6 +55,7 @@ class Reporter:
             f"loss {line['loss']:.4f}  top-1 {line['top1']:.1f}  {line['clips_per_s']:.1f} clips/s  "
             f"data wait {line['data_wait']:.0%}"
         )
+        text += late(line)
         if line["nonfinite"]:
             text += f"  {line['nonfinite']} steps without a finite loss"
         if self._bar.disable:
@@ -86,6 +91,14 @@ class Reporter:
                 if isinstance(value, int | float) and name not in ("step", "epoch"):
                     tag = f"{line['kind']}/{name}"
                     self._curves.add_scalar(tag, value, line["step"])
+
+
+def late(line: Line) -> str:
+    """Which rank the others wait for, where that takes a twentieth of the time."""
+    slowest = line.get("slowest")
+    if slowest is None or slowest["behind"] < _LATE:
+        return ""
+    return f"  rank {slowest['rank']} on {slowest['host']} is {slowest['behind']:.0%} behind in {slowest['stage']}"
 
 
 def _tensorboard(config: Config, resumed_step: int) -> "SummaryWriter":

@@ -14,6 +14,7 @@ from blvnet import BLVNetTAM
 from blvnet.ranking import top_classes
 from pipeline.config import Config
 from pipeline.data.batch import Mixed
+from pipeline.pace.stages import ForwardClock
 from pipeline.ranks.distributed import World
 from pipeline.run.checkpoint import weights_of
 from pipeline.training.buffers import Buffers
@@ -64,6 +65,7 @@ class Learner:
         self._precision = Precision(config.run.precision, world.device)
         self._optimizer = sgd(self.model, config.optim, world.device)
         self._device = world.device
+        self.forward_clock = ForwardClock(world.device)
 
     @property
     def evaluated(self) -> BLVNetTAM:
@@ -91,7 +93,7 @@ class Learner:
         for number, (some, theirs, blend) in enumerate(cut, start=1):
             before = self._running.before_batch()
             with self._exchange(number == parts):
-                with self._precision.autocast():
+                with self._precision.autocast(), self.forward_clock.running():
                     logits = self._parallel(self._normalise(some))
                     part = _cross_entropy(logits, theirs, blend, self._optim.label_smoothing)
                 part = part * (len(theirs) / len(labels))

@@ -2,45 +2,54 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipeline.data.batch import Batch
+from pipeline.pace.slowest import STAGES, slowest, waits
+from pipeline.pace.stages import ForwardClock, Stages
 from pipeline.ranks.distributed import World
 from pipeline.training.learner import Step
-
-T = TypeVar("T")
 
 
 class Meter:
     """Sums losses and right answers on the device, which is not waited for until `read`.
 
-    `share_of_a_clip`: see `pipeline.training.utilisation`.
+    `hosts`: of all ranks, on the main process; `share_of_a_clip`: see `pipeline.training.utilisation`.
     """
 
-    def __init__(self, world: World, share_of_a_clip: float | None = None) -> None:
-        self._world, self._share_of_a_clip = world, share_of_a_clip
+    def __init__(
+        self, world: World, forward: ForwardClock, hosts: list[str], share_of_a_clip: float | None = None
+    ) -> None:
+        self._world, self._hosts, self._share_of_a_clip = world, hosts, share_of_a_clip
+        self._stages = Stages(forward)
         self.restart()
 
     def restart(self) -> None:
         """Leave out the time since the last figures: it went into something else."""
         self._start = time.perf_counter()
-        self._waited_s = 0.0
+        self._stages.restart()
         self._clips = self._steps = self._replaced = 0
         self._sums = torch.zeros(4, device=self._world.device)
         self._unfit: list[Tensor] = []
 
-    def timed(self, items: Iterator[T]) -> Iterator[T]:
-        """`items`, with the time that each one is waited for counted."""
+    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """`batches`, with the time that each one is waited for counted."""
         while True:
             asked = time.perf_counter()
             try:
-                item = next(items)
+                batch = next(batches)
             except StopIteration:
                 return
-            self._waited_s += time.perf_counter() - asked
-            yield item
+            self._stages.add(time.perf_counter() - asked, batch.seconds)
+            yield batch
+
+    def saving(self) -> AbstractContextManager[None]:
+        """Count the block as a checkpoint's time."""
+        return self._stages.saving()
 
     def add(self, step: Step, clips: int, replaced: int = 0) -> None:
         """What one step says of this rank's `clips`, of which `replaced` stand in for damaged samples."""
@@ -62,8 +71,9 @@ class Meter:
         unfit = torch.stack(self._unfit).float()
         sums = self._world.mean(torch.cat([self._sums, stood_in, unfit])).tolist()
         seconds = time.perf_counter() - self._start
-        rate, wait = self._clips / seconds, self._waited_s / seconds
+        rate, wait = self._clips / seconds, self._stages.waited / seconds
         extremes = self._world.largest(torch.tensor([-rate, wait], device=device)).tolist()
+        rows = self._rows(seconds)
         loss, grad_norm, top1, top5, replaced, *unfit_shares = sums
         skipped = [share > 0 for share in unfit_shares]
         fit = self._steps - sum(unfit_shares)
@@ -79,9 +89,35 @@ class Meter:
             "replaced": round(replaced * ranks),
             "nonfinite": sum(skipped),
         }
+        if self._hosts:
+            figures |= _told(rows, self._hosts)
         if self._share_of_a_clip is not None:
             figures["mfu"] = rate * self._share_of_a_clip
         if device.type == "cuda":
             figures["gpu_memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
         self.restart()
         return figures, skipped
+
+    def _rows(self, seconds: float) -> list[list[float]]:
+        """Each rank's time by stage, as shares of the last `seconds`."""
+        rows = torch.zeros(self._world.ranks, len(STAGES), device=self._world.device)
+        rows[self._world.rank] = torch.tensor([spent / seconds for spent in self._stages.read()])
+        shares: list[list[float]] = (self._world.mean(rows) * self._world.ranks).tolist()
+        return shares
+
+
+def _told(rows: list[list[float]], hosts: list[str]) -> dict[str, Any]:
+    """What a line says of the ranks: the slowest by name, and the thousandths of its time that each spent in what."""
+    found = slowest(rows)
+    named = {
+        "rank": found.rank,
+        "host": hosts[found.rank],
+        "stage": found.stage,
+        "behind": round(found.behind, 3),
+    }
+    columns = [*zip(*rows, strict=True), waits(rows)]
+    names = (*STAGES, "wait for the others")
+    stages = {
+        name: [round(1000 * share) for share in column] for name, column in zip(names, columns, strict=True)
+    }
+    return {"slowest": named, "stages": stages}

@@ -22,7 +22,7 @@ HOUSE_MAY_IMPORT = {
 }
 _DATA = {"pipeline.order", "pipeline.ranks"}
 _RUN = {"pipeline.data", *_DATA}
-_TRAINING = {"pipeline.run", "pipeline.augmentation", *_RUN}
+_TRAINING = {"pipeline.run", "pipeline.augmentation", "pipeline.pace", *_RUN}
 _EVALUATION = {"pipeline.training", *_TRAINING}
 ROOM_MAY_IMPORT = {
     "sharding.storage": set[str](),
@@ -47,6 +47,7 @@ ROOM_MAY_IMPORT = {
     "pipeline.data": _DATA,
     "pipeline.augmentation": _RUN,
     "pipeline.run": _RUN,
+    "pipeline.pace": {"pipeline.data", "pipeline.ranks"},
     "pipeline.training": _TRAINING,
     "pipeline.evaluation": _EVALUATION,
     "pipeline.reporting": {"pipeline.evaluation", "pipeline.run", "pipeline.order"},

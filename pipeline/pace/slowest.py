@@ -1,0 +1,38 @@
+"""Who holds up the others, and in what: decided from the seconds that each rank spent in each stage."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+STAGES = ("read", "decode", "hand over", "forward", "checkpoint")
+"""What a rank spends time in by itself: the first three are waiting for its loader, by what that was busy with.
+
+The backward pass is none: it is the time of the exchange as well, in which the ranks wait for each other.
+"""
+
+
+class Slowest(NamedTuple):
+    """The rank that the others wait for, the stage in which it is behind, and by how many seconds it is."""
+
+    rank: int
+    stage: str
+    behind: float
+
+
+def slowest(rows: Sequence[Sequence[float]]) -> Slowest:
+    """The slowest of ranks that spent `rows[rank][stage]` seconds in the `STAGES`.
+
+    It is the one with the largest sum; its stage the one by which it is furthest behind the median of the ranks. A
+    rank alone is behind none: its stage is its longest.
+    """
+    sums = [sum(row) for row in rows]
+    rank = max(range(len(rows)), key=sums.__getitem__)
+    usual = [median(row[stage] for row in rows) if len(rows) > 1 else 0.0 for stage in range(len(STAGES))]
+    stage = max(range(len(STAGES)), key=lambda s: rows[rank][s] - usual[s])
+    return Slowest(rank, STAGES[stage], max(sums) - median(sums))
+
+
+def waits(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Seconds that each rank waited for the slowest one, at least."""
+    sums = [sum(row) for row in rows]
+    return [max(sums) - own for own in sums]
