@@ -33,6 +33,7 @@ class Fault:
     headers: tuple[str, ...] = ()  # of that answer, beside those that it needs
     reset_upload: int | None = None  # reset the connection after so many bytes of the request
     reset_download: int | None = None  # reset the connection after so many bytes of the answer
+    pause: float = 0.0  # seconds after each 64 KiB of the answer
     lose_answer: bool = False  # let the store do it, then reset the connection
     hang: float | None = (
         None  # say nothing for so many seconds (before the answer, or before a reset in it), then reset
@@ -156,6 +157,7 @@ async def _handle(
             writer.write(piece)
             await writer.drain()
             request.answered += len(piece)
+            await asyncio.sleep(fault.pause)
             if request.answered == fault.reset_download:
                 await asyncio.sleep(fault.hang or 0.05)  # a reset overtakes what the client has not read yet
                 return _reset(writer)

@@ -12,7 +12,7 @@ The backward pass is none: it is the time of the exchange as well, in which the 
 
 
 class Slowest(NamedTuple):
-    """The rank that the others wait for, the stage in which it is behind, and by how many seconds it is."""
+    """The rank that the others wait for, the stage in which it is behind them, and by how many seconds it is."""
 
     rank: int
     stage: str
@@ -22,14 +22,16 @@ class Slowest(NamedTuple):
 def slowest(rows: Sequence[Sequence[float]]) -> Slowest:
     """The slowest of ranks that spent `rows[rank][stage]` seconds in the `STAGES`.
 
-    It is the one with the largest sum; its stage the one by which it is furthest behind the median of the ranks. A
+    It is the one with the largest sum; its stage the one by which it is furthest behind the median of the others. A
     rank alone is behind none: its stage is its longest.
     """
     sums = [sum(row) for row in rows]
     rank = max(range(len(rows)), key=sums.__getitem__)
-    usual = [median(row[stage] for row in rows) if len(rows) > 1 else 0.0 for stage in range(len(STAGES))]
-    stage = max(range(len(STAGES)), key=lambda s: rows[rank][s] - usual[s])
-    return Slowest(rank, STAGES[stage], max(sums) - median(sums))
+    own, others = rows[rank], [row for other, row in enumerate(rows) if other != rank]
+    usual = [median(column) for column in zip(*others, strict=True)] if others else [0.0] * len(STAGES)
+    stage = max(range(len(STAGES)), key=lambda s: own[s] - usual[s])
+    behind = sums[rank] - median(map(sum, others)) if others else 0.0
+    return Slowest(rank, STAGES[stage], behind)
 
 
 def waits(rows: Sequence[Sequence[float]]) -> list[float]:
