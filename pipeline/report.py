@@ -5,7 +5,18 @@ python -m pipeline.report s3://bucket/runs/50-f8x2 s3://bucket/runs/50-f16x2
 
 from collections.abc import Sequence
 
-from pipeline.reporting import answers, classwise, compared, curve, curves, history, record, scores, sortable
+from pipeline.reporting import (
+    answers,
+    classwise,
+    compared,
+    curve,
+    curves,
+    history,
+    record,
+    scores,
+    sortable,
+    timeline,
+)
 from pipeline.reporting.classwise import Evaluated
 from pipeline.reporting.record import Record
 from sharding import storage
@@ -17,6 +28,7 @@ from sharding.pages.document import document
 STYLE = (
     curve.STYLE
     + sortable.STYLE
+    + timeline.STYLE
     + """
 .wide { overflow-x: auto; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: 0 0 .2rem; }
@@ -48,6 +60,7 @@ def render(runs: Sequence[Record]) -> str:
         scores.orders_table(runs),
         compared.section(runs),
         curves.section(runs),
+        timeline.section(runs),
         *classwise.changes(evaluated),
         *(answers.section(one) for one in evaluated),
     ]
