@@ -232,12 +232,12 @@ def _build_shards(
             summary.frames += sum(row.frames for row in sidecar.samples)
             summary.bytes += sidecar.bytes
             summary.failures += len(sidecar.failures)
-            bar.set_postfix(failed=summary.failures)
+            bar.beside(f"{summary.failures} failed")
 
         def on_lost(lost: pool.Lost[Job]) -> Job:
             bar.update(-counted.pop(lost.task.place.tar_url, 0))
             skipped, message = losses.judge(lost, lost.task.place.tar_url)
-            bar.write(message, file=sys.stderr)
+            bar.write(message)
             return dataclasses.replace(lost.task, skipped=lost.task.skipped | skipped)
 
         work = functools.partial(build_shard, common)

@@ -1,1 +1,1 @@
-"""A small labelled video set, drawn by a program. May import `storage`."""
+"""A small labelled video set, drawn by a program. May import `storage` and `workers`."""

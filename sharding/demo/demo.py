@@ -183,12 +183,12 @@ def _claim(root: Path, settings: Settings) -> None:
 
 
 def _render_all(videos: Path, missing: list[Clip], total: int, workers: int | None) -> None:
-    from tqdm import tqdm
+    from sharding.workers import progress
 
     # Each process renders whole videos; the encoder and NumPy use one thread.
     processes = min(workers or len(os.sched_getaffinity(0)), max(1, len(missing)))
     with (
-        tqdm(total=total, initial=total - len(missing), desc="demo videos", unit="video") as bar,
+        progress.bar("demo videos", total, "video", initial=total - len(missing)) as bar,
         ProcessPoolExecutor(processes, multiprocessing.get_context("forkserver")) as pool,
     ):
         for _ in pool.map(_render, [videos] * len(missing), missing):

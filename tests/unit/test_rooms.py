@@ -40,7 +40,7 @@ ROOM_MAY_IMPORT = {
         "sharding.storage",
         "sharding.pages",
     },
-    "sharding.demo": {"sharding.storage"},
+    "sharding.demo": {"sharding.storage", "sharding.workers"},
     "pipeline.settings": set[str](),
     "pipeline.order": set[str](),
     "pipeline.ranks": set[str](),

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from pipeline.evaluation import progress
-from pipeline.evaluation.progress import LINE_S, Progress
+from pipeline.evaluation.progress import Progress
+from sharding.workers import progress
+from sharding.workers.progress import LINE_S
 
 
 class Clock:
