@@ -1,33 +1,66 @@
 """The shell commands that submit this folder's batch scripts. What is printed is what is run."""
 
 import shlex
+from dataclasses import dataclass, field
 from pathlib import Path
 
 TRAIN = Path(__file__).with_name("train.sbatch")
 SHARD = Path(__file__).with_name("shard.sbatch")
+_NAMES = {TRAIN: "blvnet-train", SHARD: "blvnet-shard"}
 
 
-def train_commands(config: str, overrides: list[str], nodes: int, options: list[str]) -> str:
-    """Shell text that submits a training on `nodes` nodes; `options` are further ones for sbatch."""
-    return _sbatch([f"--nodes={nodes}", *options, str(TRAIN), config, *overrides])
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of SLURM: `options` for every sbatch, the folder of the `logs`, options of the job's script."""
+
+    options: list[str]
+    logs: str | None = None
+    script: list[str] = field(default_factory=list)
+
+    def given(self, name: str) -> str | None:
+        """The value of the last option `--name=value`."""
+        found = [word for word in self.options if word.startswith(f"--{name}=")]
+        return found[-1].partition("=")[2] if found else None
 
 
-def shard_commands(build: list[str], finalize: list[str], tasks: int, cpus: int, options: list[str]) -> str:
-    """Shell text that submits an array of builds, and the writing of the manifests for when all have succeeded.
+def job_name(wish: Wish, script: Path) -> str:
+    """The job's name in the queue."""
+    return wish.given("job-name") or _NAMES[script]
 
-    `build`, `finalize`: arguments of these commands of `blvnet-shard`; `options`: further ones for each sbatch.
+
+def train_commands(wish: Wish, nodes: int, config: str, overrides: list[str]) -> str:
+    """Shell text that submits a training on `nodes` nodes; it writes the job's number."""
+    output = [f"--output={wish.logs}/%x-%j.log"] if wish.logs else []
+    words = ["--parsable", f"--nodes={nodes}", *output, *wish.options]
+    return _with_folder(wish, _sbatch(words, TRAIN, [*wish.script, config, *overrides]))
+
+
+def shard_commands(wish: Wish, tasks: int, cpus: int, build: list[str], finalize: list[str]) -> str:
+    """Shell text that submits an array of builds, and what follows when all have ended: a look at each, the manifests.
+
+    `build`, `finalize`: arguments of these commands of `blvnet-shard`. Both jobs' numbers are written.
     """
-    array = [f"--array=0-{tasks - 1}", f"--cpus-per-task={cpus}", *options, str(SHARD), "build", *build]
-    last = ["--kill-on-invalid-dep=yes", *options, str(SHARD), "finalize", *finalize]
-    return f"job=$({_sbatch(['--parsable', *array])})\n{_sbatch(last, ['--dependency=afterok:$job'])}"
+    folder, name = wish.logs or str(Path.cwd()), job_name(wish, SHARD)
+    words = ["--parsable", f"--array=0-{tasks - 1}", f"--cpus-per-task={cpus}", *wish.options]
+    array = _sbatch([*words, f"--output={folder}/%x-%A_%a.log"], SHARD, [*wish.script, "build", *build])
+    logs = f"{shlex.quote(f'{folder}/{name}-')}$job"
+    expanded = ["--dependency=afterany:$job", f"--output={logs}-finalize.log"]
+    words = ["--parsable", *wish.options, f"--job-name={name}-finalize"]
+    after = [*wish.script, "--after", "LOGS", str(tasks), "finalize", *finalize]
+    last = _sbatch(words, SHARD, after, expanded).replace("--after LOGS", f"--after {logs}")
+    return _with_folder(wish, f"job=$({array})\njob=${{job%%;*}}\nlast=$({last})\necho $job $last")
 
 
-def _sbatch(words: list[str], expanded: list[str] | None = None) -> str:
+def _with_folder(wish: Wish, commands: str) -> str:
+    return f"mkdir -p {shlex.quote(wish.logs)}\n{commands}" if wish.logs else commands
+
+
+def _sbatch(words: list[str], script: Path, arguments: list[str], expanded: list[str] | None = None) -> str:
     """An sbatch command, each option on a line; `expanded` words may use the shell's variables."""
-    lines = ["sbatch", *(f'"{word}"' for word in expanded or [])]
-    for word in words:
-        if word.startswith("-") or word in (str(TRAIN), str(SHARD)):
-            lines.append(shlex.quote(word))
+    lines = ["sbatch", *map(shlex.quote, words), *(expanded or []), shlex.quote(str(script))]
+    for argument in arguments:
+        if argument.startswith("--"):
+            lines.append(shlex.quote(argument))
         else:
-            lines[-1] += " " + shlex.quote(word)
+            lines[-1] += f" {shlex.quote(argument)}"
     return " \\\n    ".join(lines)

@@ -6,6 +6,7 @@ python -m pipeline.plan --samples 10000000 --ranks 1536 --workers 12
 from collections.abc import Sequence
 
 from pipeline.measuring.scale import Scale, table
+from pipeline.order import position
 from pipeline.order.plan import Order
 from sharding.arguments import Arguments
 from sharding.errors import UserError, one_line_errors
@@ -43,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(args, option[2:].replace("-", "_")) < least:
             raise UserError(f"{option}: must be at least {least}")
     batch = args.global_batch or 8 * args.ranks
-    if batch % args.ranks:
-        raise UserError(f"--global-batch: {batch} clips cannot be shared equally by {args.ranks} ranks")
+    position.check_shares(batch, args.ranks, "--global-batch")
     if batch > args.samples:
         raise UserError(f"--global-batch: {batch} is more than the {args.samples} samples")
     order = Order(args.seed, args.lanes or args.ranks * args.workers, args.window)

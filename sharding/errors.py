@@ -30,7 +30,7 @@ class UnreachableError(UserError):
 
 
 def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:
-    """`main` with a `UserError` printed as one line on stderr and turned into exit status 2; Ctrl-C is one line too."""
+    """`main` with a `UserError` printed as one line on stderr and turned into its status; Ctrl-C is one line too."""
 
     @functools.wraps(main)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -38,7 +38,7 @@ def one_line_errors(main: Callable[P, int]) -> Callable[P, int]:
             return main(*args, **kwargs)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
-            return MISTAKE
+            return error.status
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr, flush=True)
             return _INTERRUPTED

@@ -7,7 +7,7 @@ import io
 import re
 import shlex
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch.distributed import run as torchrun
@@ -101,12 +101,11 @@ def check_configuration(name: str, overrides: Sequence[str], folder: Path) -> No
 
 
 def _check_launch(words: list[str], folder: Path) -> None:
-    split = words.index("--") if "--" in words else len(words)
-    args = _parse(launch.cli.parser(), words[:split])
+    args = _read(launch.cli.parse, words)
     if "config" in args:
         check_configuration(args.config, args.overrides, folder)
-    else:
-        _parse(sharding.options.parser(), ["build", *words[split + 1 :]])
+    if "build" in args:
+        _parse(sharding.options.parser(), ["build", *args.build])
 
 
 def _check_torchrun(words: list[str], folder: Path) -> None:
@@ -130,10 +129,14 @@ def _check_python(words: list[str], folder: Path) -> None:
 
 
 def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
+    return _read(parser.parse_args, words)
+
+
+def _read(parse: Callable[[list[str]], Namespace], words: list[str]) -> Namespace:
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-            return parser.parse_args(words)
+            return parse(words)
     except SystemExit as end:
         assert not end.code, told.getvalue()
         return Namespace()  # --help, --version

@@ -11,16 +11,6 @@ from torch import Tensor
 
 from pipeline.data.batch import Mixed
 from pipeline.order import plan
-from sharding.errors import UserError
-
-
-def check_pairs(global_batch: int, ranks: int) -> None:
-    """`UserError` where a pair would be divided between ranks."""
-    if global_batch % (2 * ranks):
-        raise UserError(
-            f"augment.mixup: {global_batch // ranks} videos a step and rank are no pairs; choose an "
-            f"optim.global_batch that {2 * ranks} divides, fewer ranks, or augment.mixup=0"
-        )
 
 
 def shares(mixup: float, seed: int, epoch: int, clips: list[tuple[int, int]]) -> list[float]:

@@ -14,6 +14,7 @@ from torch.optim.optimizer import (
 
 from pipeline.config import Config
 from pipeline.data.stream import empty_clips
+from pipeline.order import position
 from pipeline.ranks.distributed import World
 from pipeline.training.learner import Learner
 from pipeline.training.network import build_model
@@ -86,10 +87,7 @@ def measure_step(config: Config, world: World, steps: int) -> StepFigures:
     gradients. They are waited for one by one, which a real step does not do, so it is a little faster.
     """
     optim = config.optim
-    if optim.global_batch % world.ranks:
-        raise UserError(
-            f"optim.global_batch: {optim.global_batch} clips cannot be shared equally by {world.ranks} ranks"
-        )
+    position.check_shares(optim.global_batch, world.ranks)
     share = optim.global_batch * config.data.repeats // world.ranks
     learner = Learner(build_model(config, CLASSES), config, world)
     shape = (config.model.num_frames, 3, config.data.size, config.data.size)

@@ -49,8 +49,9 @@ class Position:
 def first(config: Config, train_set: Manifest, ranks: int) -> Position:
     """The start of a run; `UserError` where the batch fits neither the ranks nor the split."""
     batch = config.optim.global_batch
-    if batch % ranks:
-        raise UserError(f"optim.global_batch: {batch} clips cannot be shared equally by {ranks} ranks")
+    check_shares(batch, ranks)
+    if config.augment.mixup:
+        check_pairs(batch, ranks)
     steps = plan.steps_in_epoch(train_set.samples, batch)
     if not steps:
         raise UserError(
@@ -58,6 +59,25 @@ def first(config: Config, train_set: Manifest, ranks: int) -> Position:
         )
     lanes = config.data.lanes or ranks * max(config.data.workers, 1)
     return Position(train_set.sha256, config.run.seed, lanes, config.data.window, batch, steps)
+
+
+def check_shares(batch: int, ranks: int, name: str = "optim.global_batch") -> None:
+    """`UserError` where the clips of a global batch cannot be shared equally; it tells the nearest sizes that can."""
+    if batch % ranks:
+        below = batch // ranks * ranks
+        nearest = " or ".join(str(size) for size in (below, below + ranks) if size)
+        raise UserError(
+            f"{name}: {batch} clips cannot be shared equally by {ranks} ranks; the nearest that can: {nearest}"
+        )
+
+
+def check_pairs(batch: int, ranks: int) -> None:
+    """`UserError` where a pair of mixup (`pipeline.augmentation.mixing`) would be divided between ranks."""
+    if batch % (2 * ranks):
+        raise UserError(
+            f"augment.mixup: {batch // ranks} videos a step and rank are no pairs; choose an "
+            f"optim.global_batch that {2 * ranks} divides, fewer ranks, or augment.mixup=0"
+        )
 
 
 def resumed(state: dict[str, Any], fresh: Position, folder: str, lanes_given: bool) -> Position:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from pipeline import config as configuration
-from pipeline.augmentation.mixing import check_pairs
 from pipeline.config import Config
 from pipeline.data import corrupt
 from pipeline.data.shared import check_room
@@ -61,8 +60,6 @@ def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: 
     """
     run = config.run
     at = position.first(config, train_set, world.ranks)
-    if config.augment.mixup:
-        check_pairs(at.global_batch, world.ranks)
     check_room(config, world.ranks)
     torch.manual_seed(run.seed)
     torch.use_deterministic_algorithms(run.deterministic)

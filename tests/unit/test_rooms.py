@@ -18,7 +18,14 @@ HOUSE_MAY_IMPORT = {
     "sharding": set[str](),
     "blvnet": set[str](),
     "pipeline": {"sharding", "blvnet"},
-    "launch": {"pipeline.config"},
+    # What a mistake is known by before anything is queued, all without torch.
+    "launch": {
+        "pipeline.config",
+        "pipeline.checking.request",
+        "sharding.errors",
+        "sharding.arguments",
+        "sharding.options",
+    },
 }
 _DATA = {"pipeline.order", "pipeline.ranks"}
 _RUN = {"pipeline.data", *_DATA}
@@ -53,11 +60,15 @@ ROOM_MAY_IMPORT = {
     "pipeline.reporting": {"pipeline.evaluation", "pipeline.run", "pipeline.order"},
     "pipeline.measuring": {"pipeline.training", *_RUN},
     "pipeline.exporting": {"pipeline.training"},
+    "pipeline.checking": {"pipeline.run", *_RUN},
 }
 # What stands before the rooms and serves them all.
 COMMON = {"sharding.errors", "pipeline.config"}
 MOST_MODULES = 16
-TORCH_FREE = ["sharding", "launch", "pipeline.config", "pipeline.plan", "pipeline.audit"]
+TORCH_FREE = [
+    *("sharding", "launch", "pipeline.config", "pipeline.plan", "pipeline.audit"),
+    "pipeline.checking.request",
+]
 
 
 def module(path: Path) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from launch import slurm
+from launch import slurm, slurm_tasks
 from tests.conftest import need
-from tests.unit.launch.test_cli import EXPECTED, stub
+from tests.unit.launch.stubs import EXPECTED, stub
 
 TRAIN_JOB = {"SLURM_JOB_ID": "41", "SLURM_JOB_NUM_NODES": "4", "SLURM_JOB_NODELIST": "n[1-4]"}
 
@@ -21,7 +21,7 @@ def commands(tmp_path: Path) -> Path:
     folder = tmp_path / "bin"
     stub(folder, "hostname", "echo first-node")
     stub(folder, "date", "echo NOW")
-    for name in ("scontrol", "scancel", "blvnet-shard"):
+    for name in ("scontrol", "scancel", "blvnet-shard", "blvnet-launch"):
         stub(folder, name, f'echo "{name} $*" >>{tmp_path}/calls')
     return folder
 
@@ -93,6 +93,94 @@ def test_a_build_takes_the_cores_of_its_task(
         == 0
     )
     assert (tmp_path / "calls").read_text() == f"blvnet-shard build --workers {workers} --out my shards\n"
+
+
+def test_a_prologue_changes_environment_program_and_step(commands: Path, tmp_path: Path) -> None:
+    stub(commands, "srun", 'printf "%s\\n" "$@"; echo "MODULE=$MODULE"')
+    lines = (
+        "export MODULE=cuda$NOBODY_SETS_THIS\ncontainer=(apptainer exec b.sif)\nsrun_options=(--mpi=none)\n"
+    )
+    (tmp_path / "my setup.sh").write_text(lines)
+    env = environment(commands, **TRAIN_JOB)
+    done = run(slurm.TRAIN, "--prologue", str(tmp_path / "my setup.sh"), "a.yaml", "optim.epochs=3", env=env)
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.splitlines()
+    before = words.index("python")
+    assert words[before - 4 : before + 3] == [
+        "--mpi=none",
+        "apptainer",
+        "exec",
+        "b.sif",
+        "python",
+        "-m",
+        "pipeline.agent",
+    ]
+    assert words[-4:] == ["--config", "a.yaml", "optim.epochs=3", "MODULE=cuda"]
+
+
+def test_a_prologue_that_fails_ends_the_job(commands: Path, tmp_path: Path) -> None:
+    stub(commands, "srun", f"echo srun >>{tmp_path}/calls")
+    (tmp_path / "setup.sh").write_text("module_that_is_not_there load cuda\n")
+    env = environment(commands, **TRAIN_JOB)
+    done = run(slurm.TRAIN, "--prologue", str(tmp_path / "setup.sh"), "a.yaml", env=env)
+    assert done.returncode != 0
+    assert "module_that_is_not_there" in done.stderr
+    assert not (tmp_path / "calls").exists()
+
+
+def test_a_build_has_a_prologue_too(commands: Path, tmp_path: Path) -> None:
+    (tmp_path / "setup.sh").write_text("container=(env -u NOTHING)\n")
+    env = environment(commands, SLURM_CPUS_PER_TASK="2")
+    assert run(slurm.SHARD, "--prologue", str(tmp_path / "setup.sh"), "build", env=env).returncode == 0
+    assert (tmp_path / "calls").read_text() == "blvnet-shard build --workers 2\n"
+
+
+ARRAY_TASK = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "20"}
+
+
+@pytest.mark.parametrize(
+    ("ended", "restarts", "status", "requeued"),
+    [
+        (0, 0, 0, False),
+        (1, 0, 0, True),  # it goes into the queue
+        (137, 1, 0, True),
+        (1, 2, 1, False),
+        (2, 0, 2, False),
+        (130, 0, 130, False),
+    ],
+)
+def test_a_task_that_fails_is_tried_again_unless_it_was_a_mistake(
+    ended: int, restarts: int, status: int, requeued: bool, commands: Path, tmp_path: Path
+) -> None:
+    stub(commands, "blvnet-shard", f"exit {ended}")
+    env = environment(commands, **ARRAY_TASK, SLURM_RESTART_COUNT=str(restarts))
+    done = run(slurm.SHARD, "build", env=env)
+    assert done.returncode == status
+    assert (tmp_path / "calls").exists() == requeued
+    if requeued:
+        assert (tmp_path / "calls").read_text() == "scontrol requeue 20\n"
+    begins, ends = done.stdout.splitlines()
+    assert begins == f"NOW task 3 begins, try {restarts + 1}, on first-node"
+    assert ends == f"NOW task 3 ends with status {ended}"
+
+
+def test_what_a_task_logs_is_what_the_table_reads(commands: Path, tmp_path: Path) -> None:
+    stub(commands, "blvnet-shard", "echo 'error: disk full'; exit 1")
+    env = environment(commands, **ARRAY_TASK, SLURM_RESTART_COUNT="2")
+    log = tmp_path / "x_3.log"
+    log.write_text(run(slurm.SHARD, "build", env=env).stdout)
+    assert slurm_tasks.look(log, 3) == slurm_tasks.Task(3, "failed (1)", 3, "first-node", "error: disk full")
+
+
+@pytest.mark.parametrize(("status", "calls"), [(0, 2), (1, 1)])
+def test_manifests_are_written_only_after_all_tasks(
+    status: int, calls: int, commands: Path, tmp_path: Path
+) -> None:
+    stub(commands, "blvnet-launch", f'echo "blvnet-launch $*" >>{tmp_path}/calls; exit {status}')
+    words = ["--after", "my logs/x-17", "64", "finalize", "shards"]
+    assert run(slurm.SHARD, *words, env=environment(commands)).returncode == status
+    expected = ["blvnet-launch slurm tasks my logs/x-17 64", "blvnet-shard finalize shards"]
+    assert (tmp_path / "calls").read_text().splitlines() == expected[:calls]
 
 
 def test_a_build_is_told_that_the_array_is_its_own(commands: Path, tmp_path: Path) -> None:

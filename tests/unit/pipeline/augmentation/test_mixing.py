@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.augmentation import mixing
-from pipeline.order import plan
+from pipeline.order import plan, position
 from sharding.errors import UserError
 
 BATCH = 12
@@ -25,7 +25,7 @@ def mixed(ranks: int, epoch: int = 3, step: int = 2) -> dict[int, tuple[torch.Te
 
 @pytest.mark.parametrize("ranks", [2, 3, 6])
 def test_it_is_the_same_on_any_number_of_ranks(ranks: int) -> None:
-    mixing.check_pairs(BATCH, ranks)
+    position.check_pairs(BATCH, ranks)
     one, more = mixed(1), mixed(ranks)
     assert one.keys() == more.keys()
     for number, (clip, label, share) in one.items():
@@ -56,4 +56,4 @@ def test_a_rank_with_half_a_pair_is_a_mistake(batch: int, ranks: int) -> None:
     with pytest.raises(
         UserError, match=rf"augment\.mixup: .* choose an optim\.global_batch that {2 * ranks} divides"
     ):
-        mixing.check_pairs(batch, ranks)
+        position.check_pairs(batch, ranks)

@@ -1,0 +1,109 @@
+"""Options that several commands of `blvnet-launch` have."""
+
+import argparse
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sharding.arguments import at_least_1
+from sharding.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+_PORTS = range(1024, 65536)
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    """The configuration of a training."""
+    command.add_argument(
+        "--config", required=True, metavar="FILE", help="YAML file, or the name of a shipped one"
+    )
+    command.add_argument(
+        "overrides", nargs="*", metavar="key.path=value", help="changes to the configuration"
+    )
+
+
+def add_unchecked(command: argparse.ArgumentParser) -> None:
+    """For machines that see neither shards nor run folder."""
+    command.add_argument(
+        "--unchecked",
+        action="store_true",
+        help="look at the configuration alone: this machine does not see the shards, or the run folder",
+    )
+
+
+def add_sbatch(command: argparse.ArgumentParser) -> None:
+    """What SLURM is to be asked for."""
+    asked = command.add_argument_group("as for sbatch")
+    for name, metavar, text in (
+        ("partition", "NAME", "partition of the nodes"),
+        ("account", "NAME", "account that is charged"),
+        ("qos", "NAME", "quality of service"),
+        ("mem", "SIZE", "memory of a node"),
+        ("time", "LIMIT", "time limit of the job"),
+        ("job-name", "NAME", "name in the queue and of the logs"),
+    ):
+        asked.add_argument(f"--{name}", metavar=metavar, help=text)
+    asked.add_argument(
+        "--log", metavar="DIR", help="folder of the logs, made if it is not there (default: this one)"
+    )
+    asked.add_argument(
+        "--sbatch", action="append", default=[], metavar="OPTION", help="any other; may be repeated"
+    )
+    command.add_argument(
+        "--prologue",
+        metavar="FILE",
+        help="bash lines that the job runs first: modules, an environment, a container",
+    )
+    command.add_argument("--print", action="store_true", help="print the commands and submit nothing")
+
+
+def port(text: str) -> int:
+    """A TCP port that needs no rights."""
+    value = int(text)
+    if value not in _PORTS:
+        raise argparse.ArgumentTypeError(f"must be {_PORTS.start} to {_PORTS.stop - 1}")
+    return value
+
+
+def add_count(
+    command: argparse._ActionsContainer,
+    name: str,
+    text: str,
+    default: int | None = None,
+    required: bool = False,
+) -> None:
+    """A number from 1 on."""
+    command.add_argument(name, type=at_least_1, metavar="N", default=default, required=required, help=text)
+
+
+def of_sbatch(args: argparse.Namespace) -> list[str]:
+    """The options for sbatch in `args`, the user's own last: they win."""
+    names = ("partition", "account", "qos", "mem", "time", "job_name")
+    given = [(name.replace("_", "-"), getattr(args, name)) for name in names]
+    return [*(f"--{name}={value}" for name, value in given if value), *args.sbatch]
+
+
+def prologue_of(args: argparse.Namespace) -> list[str]:
+    """What the job's script is told of the prologue. `UserError` where bash cannot read it."""
+    if not args.prologue:
+        return []
+    path = Path(args.prologue).expanduser()
+    if not path.is_file():
+        raise UserError(f"--prologue {path}: no such file")
+    read = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True)
+    if read.returncode:
+        raise UserError(f"--prologue {read.stderr.splitlines()[0]}")
+    return ["--prologue", str(path.absolute())]
+
+
+def cores(config: "Config", processes: int) -> int:
+    """What the processes of a node keep busy: each trains, beside its loader's."""
+    return processes * (config.data.workers + 1)
+
+
+def processes_of(gpus: int | None) -> int:
+    """Training processes of a node, as launch/train.sbatch has them."""
+    return int(os.environ.get("PROCESSES") or gpus or 1)

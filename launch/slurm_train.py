@@ -1,0 +1,71 @@
+"""`blvnet-launch slurm train`: a training on several nodes, looked at before it waits in the queue."""
+
+import argparse
+from pathlib import Path
+
+from launch import options, slurm, submission
+from sharding.arguments import Arguments
+
+
+def add(jobs: "argparse._SubParsersAction[Arguments]") -> None:
+    """The command's options."""
+    train = jobs.add_parser(
+        "train",
+        help="training on several nodes",
+        description="Submit launch/train.sbatch: it trains on several nodes, and goes on by itself after its time "
+        "limit or the loss of a node. What would end it at once is said before it is queued.",
+    )
+    options.add_count(train, "--nodes", "nodes (default: 1)", default=1)
+    options.add_count(train, "--gpus", "GPUs of each node (default: the partition's)")
+    options.add_count(
+        train, "--cpus", "cores of each node (default: what its processes and their loaders keep busy)"
+    )
+    options.add_sbatch(train)
+    options.add_unchecked(train)
+    options.add_config(train)
+    train.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, submit, and say how to look, stop and go on."""
+    from pipeline import config as configuration
+    from pipeline.checking import request
+
+    config = configuration.load(args.config, args.overrides)
+    processes = options.processes_of(args.gpus)
+    cpus = args.cpus or options.cores(config, processes)
+    asked = [f"--gpus-per-node={args.gpus}"] if args.gpus else []
+    asked += [f"--cpus-per-task={cpus}", *options.of_sbatch(args)]
+    wish = slurm.Wish(asked, args.log, options.prologue_of(args))
+    commands = slurm.train_commands(wish, args.nodes, args.config, args.overrides)
+    if args.print:
+        print(commands)
+        return 0
+    submission.check_sbatch()
+    if not args.unchecked:
+        follows = wish.given("dependency") is not None
+        print("\n".join(request.check(config, args.nodes * processes, follows)))
+    numbers = submission.submit(commands)
+    if numbers:
+        submission.say(*_what_to_do(numbers[0], wish, args, config.run.folder))
+    return 0
+
+
+def _what_to_do(
+    job: str, wish: slurm.Wish, args: argparse.Namespace, folder: str
+) -> tuple[str, list[tuple[str, str]]]:
+    log = Path(wish.logs or "").absolute() / f"{slurm.job_name(wish, slurm.TRAIN)}-{job}.log"
+    nodes = "1 node" if args.nodes == 1 else f"{args.nodes} nodes"
+    each = f"{args.gpus} GPUs and " if args.gpus else ""
+    return f"job {job}: {nodes}, {each}{wish.given('cpus-per-task')} cores each", [
+        ("log", wish.given("output") or str(log)),
+        ("look", f"squeue --job={job}; tail -F {log}"),
+        (
+            "stop",
+            f"scancel --signal=TERM {job}  # a checkpoint, and back to the queue, from where it goes on",
+        ),
+        (
+            "end",
+            f"scancel {job}  # goes on from the newest checkpoint of {folder} when the same command is given again",
+        ),
+    ]
