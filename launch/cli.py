@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from launch import local, slurm_shard, slurm_tasks, slurm_train
+from launch import kubernetes_files, local, slurm_shard, slurm_tasks, slurm_train, torchrun
 from launch.submission import RefusedError
 from sharding.arguments import Arguments
 from sharding.errors import one_line_errors
@@ -50,10 +50,12 @@ def parser() -> Arguments:
     parser = Arguments(prog="blvnet-launch", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     local.add(commands)
+    torchrun.add(commands)
     batch = commands.add_parser("slurm", help="submit to SLURM", description="Submit to SLURM.")
     jobs = batch.add_subparsers(required=True, metavar="JOB")
     for job in (slurm_train, slurm_shard, slurm_tasks):
         job.add(jobs)
+    kubernetes_files.add(commands)
     return parser
 
 

@@ -44,9 +44,7 @@ def run(args: argparse.Namespace) -> int:
     wish = slurm.Wish(options.of_sbatch(args), logs, options.prologue_of(args))
     if wish.given("output"):
         raise UserError("--output: both jobs need to know where the logs are; give --log DIR")
-    commands = slurm.shard_commands(
-        wish, args.tasks, args.cpus, args.build, [found.out, *_of_finalize(found)]
-    )
+    commands = slurm.shard_commands(wish, args.tasks, args.cpus, args.build, [found.out, *of_finalize(found)])
     if args.print:
         print(commands)
         return 0
@@ -57,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _of_finalize(build: argparse.Namespace) -> list[str]:
+def of_finalize(build: argparse.Namespace) -> list[str]:
     """Those options of the build that finalize needs as well: which splits, and how many failures are fine."""
     limit = build.max_failures
     splits = [word for split in build.split or [] for word in ("--split", split)]

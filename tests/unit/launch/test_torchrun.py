@@ -1,0 +1,68 @@
+"""`blvnet-launch torchrun`: the command of each host."""
+
+from pathlib import Path
+
+import pytest
+
+from launch import cli, torchrun
+from tests import commands, shards
+from tests.unit.launch.stubs import EXPECTED
+
+WORDS = ["torchrun", "--hosts", "node-a,10.0.0.2", "--nproc", "8", "--config", "tiny.yaml"]
+BATCH = "optim.global_batch=32"
+
+
+@pytest.fixture
+def printed(config: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    shards.make(config.parent / "shards", [40])
+    shards.make(config.parent / "shards", [4], split="validation")
+    assert cli.main([*WORDS, BATCH, "run.folder=s3://b/runs/f8 x2/", "--unchecked"]) == 0
+    return capsys.readouterr().out
+
+
+def test_commands_are_as_expected(printed: str) -> None:
+    assert printed == (EXPECTED / "torchrun.txt").read_text()
+
+
+def test_the_commands_are_ones_that_the_programs_know(printed: str, config: Path) -> None:
+    found = commands.commands(printed)
+    assert len(found) == 2
+    for command in found:
+        commands.check(command, config.parent)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "8 clips cannot be shared equally by 16 ranks; the nearest that can: 16"),
+        ([BATCH, "data.root=elsewhere"], "elsewhere/train/manifest.json"),
+        ([BATCH, "--port", "80"], "--port: must be 1024 to 65535"),
+        ([BATCH, "--hosts", "a,a"], "a host stands there twice"),
+        ([BATCH, "--hosts", "a, b"], "' b' is no host"),
+        ([BATCH, "--hosts", ""], "'' is no host"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(
+    words: list[str], message: str, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = cli.main([*WORDS, *words])
+    except SystemExit as end:  # argparse's
+        status = int(str(end.code))
+    assert status == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+    assert not out
+
+
+def test_what_there_is_to_train_on_is_said(printed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*WORDS, BATCH]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "# shards/train: 40 videos, 3 classes; 4 videos to validate"
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("runs/a", "a"), ("s3://b/runs/f8 x2/", "f8-x2"), ("/", "run"), ("run", "run")]
+)
+def test_a_run_is_called_by_its_folder(folder: str, name: str) -> None:
+    assert torchrun.run_name(folder) == name
