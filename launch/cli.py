@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from launch import kubernetes_files, local, slurm_shard, slurm_tasks, slurm_train, torchrun
+from launch import kubernetes_files, local, preflight, slurm_shard, slurm_tasks, slurm_train, torchrun
 from launch.submission import RefusedError
 from sharding.arguments import Arguments
 from sharding.errors import one_line_errors
@@ -56,6 +56,7 @@ def parser() -> Arguments:
     for job in (slurm_train, slurm_shard, slurm_tasks):
         job.add(jobs)
     kubernetes_files.add(commands)
+    preflight.add(commands)
     return parser
 
 

@@ -36,4 +36,9 @@ def torchrun(config: str, overrides: list[str], processes: str) -> list[str]:
 
 def default_processes(devices: Path = Path("/dev")) -> str:
     """One process for each GPU that torch will see, or a single one; asks the device files, not torch."""
-    return "gpu" if any(devices.glob("nvidia[0-9]*")) else "1"
+    return "gpu" if gpus(devices) else "1"
+
+
+def gpus(devices: Path = Path("/dev")) -> int:
+    """The GPUs of this machine, as its device files tell."""
+    return len(list(devices.glob("nvidia[0-9]*")))

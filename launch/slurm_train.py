@@ -21,6 +21,9 @@ def add(jobs: "argparse._SubParsersAction[Arguments]") -> None:
         train, "--cpus", "cores of each node (default: what its processes and their loaders keep busy)"
     )
     options.add_sbatch(train)
+    train.add_argument(
+        "--preflight", action="store_true", help="look at all nodes before the training; end where one fails"
+    )
     options.add_unchecked(train)
     options.add_config(train)
     train.set_defaults(run=run)
@@ -36,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     cpus = args.cpus or options.cores(config, processes)
     asked = [f"--gpus-per-node={args.gpus}"] if args.gpus else []
     asked += [f"--cpus-per-task={cpus}", *options.of_sbatch(args)]
-    wish = slurm.Wish(asked, args.log, options.prologue_of(args))
+    wish = slurm.Wish(asked, args.log, [*options.prologue_of(args), *["--preflight"] * args.preflight])
     commands = slurm.train_commands(wish, args.nodes, args.config, args.overrides)
     if args.print:
         print(commands)

@@ -1,1 +1,1 @@
-"""Whether a training would begin: asked before it is queued. No torch. May import `run` and what that may import."""
+"""Whether a training would begin: asked before it is queued, and of each node. May import `run` and what that may."""

@@ -30,11 +30,16 @@ def check(config: Config, ranks: int, follows: bool = False) -> list[str]:
     ]
 
 
-def check_folder(folder: str, follows: bool = False) -> None:
-    """Raise `UserError` where the run folder cannot be written, or another run holds it."""
+def check_writable(folder: str) -> None:
+    """Raise `UserError` where nothing can be written in the folder."""
     url = storage.join(folder, f".writable-{socket.gethostname()}-{os.getpid()}")
     storage.write_bytes(url, b"")
     storage.remove(url)
+
+
+def check_folder(folder: str, follows: bool = False) -> None:
+    """Raise `UserError` where the run folder cannot be written, or another run holds it."""
+    check_writable(folder)
     life = owner.life(folder)
     if life is not None and not follows and not life.dead and life.silent_s < owner.LEASE_S:
         raise UserError(

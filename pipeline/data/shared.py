@@ -28,7 +28,7 @@ def shared_bytes(count: int) -> Tensor:
         if "shared memory" not in str(error):
             raise
         raise UserError(
-            f"{FOLDER}: no room for {_mb(count)} of shared memory, {_mb(_free())} are free; {_REMEDY}"
+            f"{FOLDER}: no room for {_mb(count)} of shared memory, {_mb(bytes_free())} are free; {_REMEDY}"
         ) from None
     return torch.empty(0, dtype=torch.uint8).set_(storage)
 
@@ -40,20 +40,31 @@ def check_room(config: Config, ranks: int) -> None:
     """
     if not config.data.workers or not FOLDER.is_dir():
         return
-    clip = prod((config.model.num_frames, 3, config.data.size, config.data.size))
     here = min(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), ranks)
-    clips = here * config.optim.global_batch * config.data.repeats // ranks
-    needed, found = (PREFETCHED_STEPS + 1) * clips * clip, _free()
+    needed, found = bytes_needed(config, ranks, here), bytes_free()
     if found < needed:
         raise UserError(
             f"{FOLDER}: {_mb(found)} of shared memory are free, {_mb(needed)} are needed to hand over "
-            f"{PREFETCHED_STEPS + 1} steps of {clips} clips on this host; {_REMEDY}"
+            f"{PREFETCHED_STEPS + 1} steps of {_clips(config, ranks, here)} clips on this host; {_REMEDY}"
         )
 
 
-def _free() -> int:
+def bytes_needed(config: Config, ranks: int, here: int) -> int:
+    """What the loader processes of the `here` ranks of this host hold at most, of `ranks` in all."""
+    if not config.data.workers:
+        return 0
+    clip = prod((config.model.num_frames, 3, config.data.size, config.data.size))
+    return (PREFETCHED_STEPS + 1) * _clips(config, ranks, here) * clip
+
+
+def bytes_free() -> int:
+    """What there is of shared memory."""
     found = os.statvfs(FOLDER)
     return found.f_bavail * found.f_frsize
+
+
+def _clips(config: Config, ranks: int, here: int) -> int:
+    return here * config.optim.global_batch * config.data.repeats // ranks
 
 
 def _mb(count: int) -> str:

@@ -89,7 +89,7 @@ def test_an_array_builds_what_one_machine_builds(
     out = tmp_path / "by array"
     settings = ["--samples-per-shard", "2", "--short-side", "64"]
     inputs = ["--annotations", str(videos), "--videos", str(videos / demo.VIDEO_FOLDER), "--out", str(out)]
-    words = ["--tasks", "3", "--", "--dataset", "sthv2", *inputs, *settings]
+    words = ["--tasks", "3", "--dataset", "sthv2", *inputs, *settings]
     assert cli.main(["slurm", "shard", *words]) == 0
     cluster.wait_for(lambda: not cluster.run("squeue", "-h").strip(), 90, "all tasks done")
 
@@ -104,5 +104,7 @@ def test_an_array_builds_what_one_machine_builds(
     )
     build(request)
     logs = "".join(path.read_text() for path in sorted(tmp_path.glob("blvnet-shard-*.log")))
+    last = next(tmp_path.glob("blvnet-shard-*-finalize.log"))
+    assert "3 of 3 tasks are done\n" in last.read_text()
     assert contents(out) == contents(alone), logs
     assert len(contents(alone)) > 6

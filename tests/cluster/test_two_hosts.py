@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from launch import cli
 from pipeline.run import journal
-from tests import audits, shards
+from tests import audits, commands, shards
 from tests.cluster.hosts import ADDRESSES, two_hosts, usable
 from tests.conftest import need
 from tests.processes import started, wait_until
@@ -21,7 +22,28 @@ def reported_steps(folder: Path) -> int:
     return len([line for line in journal.read(str(folder / "metrics.jsonl")) if line["kind"] == "train"])
 
 
-def test_two_hosts_meet_again_after_a_cut_network_and_finish(tmp_path: Path) -> None:
+def launched(
+    first: str, second: str, settings: list[str], capsys: pytest.CaptureFixture[str]
+) -> list[list[str]]:
+    """The command of each host, as `blvnet-launch torchrun` prints them."""
+    words = [
+        "torchrun",
+        "--hosts",
+        f"{first},{second}",
+        "--nproc",
+        "1",
+        "--config",
+        "configs/demo.yaml",
+        *settings,
+    ]
+    assert cli.main(words) == 0
+    found = commands.commands(capsys.readouterr().out)
+    return [[sys.executable, *command[1:]] for command in found]
+
+
+def test_two_hosts_meet_again_after_a_cut_network_and_finish(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     need(usable(), "iproute2 or util-linux is not installed, or this is not root")
     shards.make(tmp_path / "shards", [20, 12])
     shards.make(tmp_path / "shards", [4], split="validation")
@@ -31,21 +53,12 @@ def test_two_hosts_meet_again_after_a_cut_network_and_finish(tmp_path: Path) -> 
     settings += ["run.precision=fp32", "run.timeout_s=8", "model.num_frames=4"]
     settings += ["optim.global_batch=4", f"optim.epochs={EPOCHS}"]
     first, second = ADDRESSES
-    agent = [
-        sys.executable,
-        "-m",
-        "pipeline.agent",
-        "--nnodes=2",
-        "--nproc-per-node=1",
-        "--max-restarts=3",
-    ]
-    agent += ["--rdzv-backend=c10d", f"--rdzv-endpoint={first}:29400", "--rdzv-id=test"]
-    agent += ["-m", "pipeline.train", "--config=configs/demo.yaml", *settings]
+    printed = launched(first, second, settings, capsys)
     logs = {host: tmp_path / f"{host}.log" for host in ADDRESSES}
     with (
         two_hosts(tmp_path) as network,
-        started(network.command(first, agent), logs[first]) as one,
-        started(network.command(second, agent), logs[second]) as two,
+        started(network.command(first, printed[0]), logs[first]) as one,
+        started(network.command(second, printed[1]), logs[second]) as two,
     ):
         wait_until(lambda: reported_steps(run) >= 5, 120, one, logs[first])
         network.cable(second, "down")

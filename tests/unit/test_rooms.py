@@ -18,13 +18,15 @@ HOUSE_MAY_IMPORT = {
     "sharding": set[str](),
     "blvnet": set[str](),
     "pipeline": {"sharding", "blvnet"},
-    # What a mistake is known by before anything is queued, all without torch.
+    # What a mistake is known by before anything is queued, and what is made of nodes' reports: all without torch.
     "launch": {
-        "pipeline.config",
-        "pipeline.checking.request",
-        "sharding.errors",
-        "sharding.arguments",
-        "sharding.options",
+        *("pipeline.config", "pipeline.checking.request", "sharding.errors", "sharding.arguments"),
+        *(
+            "sharding.options",
+            "pipeline.checking.report",
+            "pipeline.checking.verdict",
+            "pipeline.checking.halves",
+        ),
     },
 }
 _DATA = {"pipeline.order", "pipeline.ranks"}
@@ -67,7 +69,7 @@ COMMON = {"sharding.errors", "pipeline.config"}
 MOST_MODULES = 16
 TORCH_FREE = [
     *("sharding", "launch", "pipeline.config", "pipeline.plan", "pipeline.audit"),
-    "pipeline.checking.request",
+    *(f"pipeline.checking.{name}" for name in ("request", "report", "verdict", "halves")),
 ]
 
 

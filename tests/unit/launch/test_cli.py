@@ -50,7 +50,10 @@ def test_launching_imports_no_torch(config: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["", "local", "slurm", "slurm train", "slurm shard", "slurm tasks"])
+HELP = ["", "local", "torchrun", "preflight", "kubernetes train", "slurm train", "slurm shard", "slurm tasks"]
+
+
+@pytest.mark.parametrize("command", HELP)
 def test_help_loads_nothing_heavy(command: str) -> None:
     program = (
         "import sys; from launch.cli import main\n"

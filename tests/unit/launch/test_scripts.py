@@ -192,3 +192,15 @@ def test_a_build_is_told_that_the_array_is_its_own(commands: Path, tmp_path: Pat
 def test_another_command_is_run_as_it_is(commands: Path, tmp_path: Path) -> None:
     assert run(slurm.SHARD, "finalize", "shards", env=environment(commands)).returncode == 0
     assert (tmp_path / "calls").read_text() == "blvnet-shard finalize shards\n"
+
+
+@pytest.mark.parametrize(("status", "starts"), [(0, True), (1, False)])
+def test_nodes_are_looked_at_first_if_that_is_asked_for(
+    status: int, starts: bool, commands: Path, tmp_path: Path
+) -> None:
+    stub(commands, "blvnet-launch", f'echo "blvnet-launch $*" >>{tmp_path}/calls; exit {status}')
+    stub(commands, "srun", f"echo srun >>{tmp_path}/calls")
+    env = environment(commands, **TRAIN_JOB, SLURM_GPUS_ON_NODE="8")
+    assert run(slurm.TRAIN, "--preflight", "a.yaml", "optim.epochs=3", env=env).returncode == status
+    looked = "blvnet-launch preflight --nproc 8 --config a.yaml optim.epochs=3"
+    assert (tmp_path / "calls").read_text().splitlines() == [looked, *["srun"] * starts]

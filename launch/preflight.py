@@ -1,0 +1,112 @@
+"""`blvnet-launch preflight`: in a minute, which nodes of an allocation would spoil a training, and why."""
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launch import local, options, steps
+from sharding.arguments import Arguments, at_least_1
+
+if TYPE_CHECKING:
+    from pipeline.checking.report import Report
+    from pipeline.checking.verdict import Row
+    from pipeline.config import Config
+
+FAILING = "failing-nodes.txt"
+ALONE_S, TOGETHER_S = 35.0, 25.0
+"""For the nodes by themselves, and for one round of exchanges: what has not answered by then does not."""
+_PORT = 29500
+_RATE = re.compile(r"([\d.]+) MB/s")
+
+
+def add(commands: "argparse._SubParsersAction[Arguments]") -> None:
+    """The command's options."""
+    preflight = commands.add_parser(
+        "preflight",
+        help="look at the nodes before a training",
+        description="Look at each node of this SLURM allocation (or at this machine) by itself, then at an exchange "
+        f"between all, and print one table. Nodes that fail are written to {FAILING}, for sbatch --exclude.",
+    )
+    preflight.add_argument(
+        "--nproc",
+        type=at_least_1,
+        metavar="N",
+        help="training processes of each node (default: its GPUs, or 1)",
+    )
+    options.add_config(preflight)
+    preflight.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table; 1 where a node fails."""
+    from pipeline import config as configuration
+    from pipeline.checking import verdict
+
+    config = configuration.load(args.config, args.overrides)
+    nodes = steps.allocation()
+    rows = look(config, [args.config, *args.overrides], args.nproc or _processes(), nodes, steps.run)
+    print("\n".join(verdict.table(rows)))
+    path, bad = Path(FAILING), verdict.failing(rows)
+    path.unlink(missing_ok=True)
+    if bad:
+        path.write_text("".join(f"{node}\n" for node in bad))
+        print(f"{len(bad)} of {len(nodes)} nodes fail; without them: sbatch --exclude=./{path} ...")
+    return int(any(row.level == "fail" for row in rows))
+
+
+def look(
+    config: "Config", words: list[str], processes: int, nodes: list[str], start: steps.Run
+) -> "list[Row]":
+    """The rows of the table, from what the commands that `start` runs say on the `nodes`."""
+    from pipeline.checking import halves, verdict
+
+    command = [
+        "python",
+        "-m",
+        "pipeline.preflight",
+        "node",
+        f"--processes={processes}",
+        f"--nodes={len(nodes)}",
+    ]
+    (step,) = start([(nodes, [*command, "--config", *words])], ALONE_S)
+    reports, skews = _reports(step.lines)
+    expected = [report.node for report in reports] or nodes if nodes == [""] else nodes
+    rows = verdict.judge(reports, expected, options.cores(config, processes), skews)
+    addresses = {report.node: report.address for report in reports}
+    rates: list[float] = []
+    rounds = 0
+
+    def attempt(groups: halves.Groups) -> list[bool]:
+        nonlocal rounds
+        rounds += 1
+        commands = [
+            (group, _exchange(addresses[group[0]], _PORT + 64 * (rounds % 8) + i))
+            for i, group in enumerate(sorted(one, key=nodes.index) for one in groups)
+        ]
+        done = start(commands, TOGETHER_S)
+        if rounds == 1:
+            rates.extend(float(found[1]) for line in done[0].lines if (found := _RATE.fullmatch(line.text)))
+        return [step.status == 0 for step in done]
+
+    meet = [node for node in nodes if node in addresses]
+    found = halves.search(meet, attempt)
+    return [*rows, verdict.exchange(found, len(meet) or 1, min(rates, default=None))]
+
+
+def _exchange(first: str, port: int) -> list[str]:
+    return ["python", "-m", "pipeline.preflight", "exchange", f"--first={first}:{port}"]
+
+
+def _reports(lines: Sequence[steps.Line]) -> "tuple[list[Report], dict[str, float]]":
+    """The reports among the lines, and how far each node's clock is ahead of this one's, in seconds."""
+    from pipeline.checking.report import of_line
+
+    found = [(report, line.at) for line in lines if (report := of_line(line.text))]
+    return [report for report, _ in found], {report.node: report.clock - at for report, at in found}
+
+
+def _processes() -> int:
+    return options.processes_of(int(os.environ.get("SLURM_GPUS_ON_NODE", "0")) or local.gpus())
