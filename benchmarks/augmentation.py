@@ -25,7 +25,7 @@ from pipeline.augmentation.batches import changer
 from pipeline.config import Augment
 from pipeline.data.batch import Batch
 from pipeline.data.clips import train_cutter
-from pipeline.data.lane_reader import LaneReader
+from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.samples import checked
 from pipeline.data.stream import empty_clips
 from pipeline.order import plan
@@ -51,7 +51,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="augmentation-benchmark.") as temporary:
         split = prepare(args.folder or Path(temporary))
-        samples = list(map(checked, LaneReader(split, ORDER, 0, lane=0)))
+        samples = list(map(checked, LaneReader(split, epoch_of(split, ORDER, 0), lane=0)))
     torch.set_num_threads(1)
     overrides = [f"data.root={Path(split.root).parent}", "run.folder=unused"]
     cutters = {}

@@ -27,7 +27,7 @@ from torchvision.transforms.v2 import functional
 from benchmarks.loader import BATCH, FRAMES, ORDER, SCALES, SIZE, TURNS, prepare
 from pipeline.data import sampling
 from pipeline.data.clips import FrameDecoder
-from pipeline.data.lane_reader import LaneReader
+from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.samples import Sample, checked
 from pipeline.data.stream import empty_clips
 from pipeline.data.transforms import Box, TrainTransform, mirror_labels, resize_into
@@ -93,7 +93,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="gpu-decode-benchmark.") as temporary:
         split = prepare(args.folder or Path(temporary))
-        clips = chosen(list(map(checked, LaneReader(split, ORDER, epoch=0, lane=0))))
+        clips = chosen(list(map(checked, LaneReader(split, epoch_of(split, ORDER, 0), lane=0))))
         decode = FrameDecoder()
         sides = {
             "on the device": lambda some: on_device(some, args.device),

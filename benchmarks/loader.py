@@ -33,7 +33,7 @@ from benchmarks import other_loaders, videos
 from pipeline import config as configuration
 from pipeline.data import sampling
 from pipeline.data.clips import train_cutter
-from pipeline.data.lane_reader import LaneReader
+from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.loader import batches
 from pipeline.data.samples import checked
 from pipeline.data.stream import ClipStream, Passes
@@ -88,14 +88,16 @@ def reading(shards: Manifest) -> Side:
     """The product's reading alone: sidecar, ranged read, CRC-32, tar members, JSON, order."""
 
     def turn(clips: list[Clip]) -> None:
-        assert sum(1 for _ in map(checked, LaneReader(shards, ORDER, clips[0].epoch, lane=0))) == len(clips)
+        assert sum(
+            1 for _ in map(checked, LaneReader(shards, epoch_of(shards, ORDER, clips[0].epoch), lane=0))
+        ) == len(clips)
 
     return turn
 
 
 def checking(shards: Manifest) -> Side:
     """The CRC-32 of every sample alone, over bytes that are in memory."""
-    spans = [span.content for span in LaneReader(shards, ORDER, epoch=0, lane=0)]
+    spans = [span.content for span in LaneReader(shards, epoch_of(shards, ORDER, 0), lane=0)]
 
     def turn(clips: list[Clip]) -> None:
         for span in spans:
@@ -161,7 +163,7 @@ def prepare(folder: Path) -> Manifest:
 def unpacked(shards: Manifest, folder: Path) -> dict[str, tuple[list[bytes], list[Path]]]:
     """Each video's JPEGs, by its key: the bytes, and one file each."""
     found = {}
-    for sample in map(checked, LaneReader(shards, ORDER, epoch=0, lane=0)):
+    for sample in map(checked, LaneReader(shards, epoch_of(shards, ORDER, 0), lane=0)):
         ends = [*sample.meta.offsets[1:], len(sample.blob)]
         jpegs = [bytes(sample.blob[a:b]) for a, b in zip(sample.meta.offsets, ends, strict=True)]
         files = [folder / sample.row.key / f"{i:05d}.jpg" for i in range(1, len(jpegs) + 1)]
@@ -239,7 +241,9 @@ def main() -> None:
         epochs = [
             [
                 Clip(*videos_in_memory[sample.row.key], epoch, number)
-                for number, sample in enumerate(map(checked, LaneReader(shards, ORDER, epoch, lane=0)))
+                for number, sample in enumerate(
+                    map(checked, LaneReader(shards, epoch_of(shards, ORDER, epoch), lane=0))
+                )
             ]
             for epoch in range(1 + TURNS)
         ]

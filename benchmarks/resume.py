@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline import config as configuration
 from pipeline.data.clips import train_cutter
-from pipeline.data.lane_reader import LaneReader
+from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.loader import batches
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan
@@ -63,7 +63,7 @@ def first_batch(split: Manifest, step: int) -> float:
 def replayed(split: Manifest, step: int) -> float:
     """Seconds to read the lane from its start up to the samples of that batch, without decoding any."""
     start = time.perf_counter()
-    for _ in islice(LaneReader(split, ORDER, 0, 0), (step + 1) * BATCH // RANKS):
+    for _ in islice(LaneReader(split, epoch_of(split, ORDER, 0), 0), (step + 1) * BATCH // RANKS):
         pass
     return time.perf_counter() - start
 

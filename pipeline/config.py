@@ -32,6 +32,10 @@ Place = Annotated[str, Field(min_length=1), AfterValidator(place)]
 """A path or URL."""
 
 
+WINDOW = 1024
+"""The default of `data.window`."""
+
+
 class Section(BaseModel):
     """A part of the configuration: immutable, and a key that it does not know is an error."""
 
@@ -97,10 +101,10 @@ class Data(Section):
     "Clips that are cut from each decoded video: of the same frames, each with its own crop, so a step has more clips."
     workers: int = Field(4, ge=0)
     "Loader processes a rank; 0 decodes in the training process."
-    window: int = Field(256, ge=1)
-    "A sample moves less than this many places within its lane: more is better mixed, and takes more memory."
+    window: int = Field(WINDOW, ge=1)
+    "Samples that the run holds for mixing, divided by its lanes (64 of 16): a sample moves less than its lane's share."
     lanes: int | None = Field(None, ge=1)
-    "Sequential readers' lanes; by default ranks x workers at the start. Set a multiple to change size later."
+    "Sequential readers' lanes; by default the least multiple of ranks x workers, at the start, that is 64 or more."
     cache: Place | None = None
     "Local folder in which shards are kept for the next epoch, shared by all ranks of a node; null: always streamed."
     cache_gb: float = Field(100.0, gt=0)

@@ -5,9 +5,10 @@ python -m pipeline.plan --samples 10000000 --ranks 1536 --workers 12
 
 from collections.abc import Sequence
 
+from pipeline.config import WINDOW
 from pipeline.measuring.scale import Scale, table
 from pipeline.order import position
-from pipeline.order.plan import Order
+from pipeline.order.plan import Order, default_lanes, lane_window
 from sharding.arguments import Arguments
 from sharding.errors import UserError, one_line_errors
 
@@ -18,8 +19,8 @@ _NUMBERS = [
     ("--samples-per-shard", 128, "samples of a shard"),
     ("--bytes-per-sample", 1_200_000, "mean bytes of a sample in its tar"),
     ("--global-batch", 0, "clips a step on all ranks together (default: 8 a rank)"),
-    ("--window", 256, "data.window"),
-    ("--lanes", 0, "data.lanes (default: ranks x workers)"),
+    ("--window", WINDOW, "data.window, which the lanes share"),
+    ("--lanes", 0, "data.lanes (default: as a run has it)"),
     ("--seed", 0, "run.seed"),
 ]
 
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     position.check_shares(batch, args.ranks, "--global-batch")
     if batch > args.samples:
         raise UserError(f"--global-batch: {batch} is more than the {args.samples} samples")
-    order = Order(args.seed, args.lanes or args.ranks * args.workers, args.window)
+    lanes = args.lanes or default_lanes(args.ranks * args.workers)
+    order = Order(args.seed, lanes, lane_window(args.window, lanes))
     scale = Scale(
         args.samples, args.samples_per_shard, args.bytes_per_sample, args.ranks, args.workers, batch, order
     )

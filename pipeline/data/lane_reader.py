@@ -1,46 +1,46 @@
 """Samples of one lane, in the planned order, each read from its shard once."""
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
 
 from pipeline.data.samples import Span
-from pipeline.data.shards import Shards, StoredShards
+from pipeline.data.shards import KeptSidecars, Shards, StoredShards
 from pipeline.order import plan
 from sharding.format.manifest import Manifest
 
-_SIDECARS = 8  # of a lane that are kept: the early samples after a resume lie scattered over a window
+
+def epoch_of(manifest: Manifest, order: plan.Order, number: int) -> plan.Epoch:
+    """What all lanes of epoch number `number` have in common."""
+    return plan.raw_sequence(np.array([shard.samples for shard in manifest.shards]), order, number)
 
 
 class LaneReader:
     """Iterates over the samples at positions `first`, `first + step`, ... of a lane.
 
-    It reads the lane's shards in one pass and holds the samples whose turn has not come, `order.window` of them at
+    It reads the lane's shards in one pass and holds the samples whose turn has not come, a lane's window of them at
     most. The pass begins behind all that earlier positions used: what they left behind (after a resume) is fetched
     sample by sample when its turn comes. So nothing is read twice, and the first sample comes at once.
 
     Bytes come from `shards`, by default the store, unchecked (see `pipeline.data.samples.checked`). Raises
     `UserError` for a shard that is missing or has a strange sidecar. `number` is the lane's, `length` the whole lane's.
+    Lanes of one process share `epoch` and `shards`.
     """
 
     def __init__(
         self,
         manifest: Manifest,
-        order: plan.Order,
-        epoch: int,
+        epoch: plan.Epoch,
         lane: int,
         first: int = 0,
         step: int = 1,
         shards: Shards | None = None,
     ) -> None:
         self._manifest = manifest
-        self._shards = shards or StoredShards(manifest)
-        self._rows = functools.lru_cache(_SIDECARS)(self._shards.rows)
-        sizes = np.array([shard.samples for shard in manifest.shards])
-        self._pieces = plan.lane_pieces(sizes, order, epoch, lane)
-        self.number, self.length = lane, plan.lane_length(manifest.samples, order.lanes, lane)
-        self._order = plan.lane_order(self.length, order, epoch, lane)
+        self._shards = shards or KeptSidecars(StoredShards(manifest), lanes=1)
+        self._pieces = plan.lane_pieces(epoch, lane)
+        self.number, self.length = lane, plan.lane_length(epoch.samples, epoch.order.lanes, lane)
+        self._order = plan.lane_order(self.length, epoch.order, epoch.number, lane)
         self._first, self._step = first, step
 
     def __iter__(self) -> Iterator[Span]:
@@ -73,7 +73,7 @@ class LaneReader:
     def _read(self, start: int, stop: int) -> Iterator[tuple[int, Span]]:
         """The samples with raw indices `start` to `stop` - 1, each with its raw index, in one read a shard."""
         for raw, piece in plan.cut(self._pieces, start, stop):
-            rows = self._rows(piece.shard)[piece.first : piece.stop]
+            rows = self._shards.rows(piece.shard)[piece.first : piece.stop]
             url = self._manifest.shard_url(piece.shard)
             with self._shards.open(piece.shard, rows) as stream:
                 for i, row in enumerate(rows):

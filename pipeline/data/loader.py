@@ -73,7 +73,7 @@ def _check_workers() -> None:
         if worker.exitcode:
             raise UserError(
                 f"loader process {worker.pid} ended with status {worker.exitcode}: killed, perhaps for lack of "
-                "memory; each holds up to data.window samples of each of its lanes"
+                "memory; all of a run together hold some data.window samples"
             )
 
 

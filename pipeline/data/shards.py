@@ -1,12 +1,16 @@
 """Where the shards of a split come from: what a source of shards is, and the one that asks the store."""
 
 import io
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Protocol, cast
 
 from sharding import storage
 from sharding.format.manifest import Manifest
 from sharding.format.shard import SampleRow, read_span
+
+_SIDECARS_A_LANE = 8  # that are kept: the early samples after a resume lie scattered over a window
 
 
 class Shards(Protocol):
@@ -61,3 +65,41 @@ class _Spans(io.RawIOBase):
     def close(self) -> None:
         self._stream.close()
         super().close()
+
+
+class KeptSidecars:
+    """`shards` whose sidecars are kept, those used last, for so many `lanes` in several threads.
+
+    Two lanes that meet in a shard, and two that ask at the same time, cost one request.
+    """
+
+    def __init__(self, shards: Shards, lanes: int) -> None:
+        self._shards, self._most = shards, _SIDECARS_A_LANE * lanes
+        self._asked: dict[int, Future[list[SampleRow]]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def reads_to_the_end(self) -> bool:
+        """That of `shards`."""
+        return self._shards.reads_to_the_end
+
+    def rows(self, shard: int) -> list[SampleRow]:
+        """What lies in a shard."""
+        with self._lock:
+            found = self._asked.pop(shard, None)
+            asked: Future[list[SampleRow]] = found or Future()
+            self._asked[shard] = asked  # now the last one
+            if len(self._asked) > self._most:
+                del self._asked[next(iter(self._asked))]
+        if found is None:
+            try:
+                asked.set_result(self._shards.rows(shard))
+            except BaseException as error:
+                with self._lock:
+                    self._asked.pop(shard, None)
+                asked.set_exception(error)
+        return asked.result()
+
+    def open(self, shard: int, rows: list[SampleRow]) -> BinaryIO:
+        """Its bytes."""
+        return self._shards.open(shard, rows)

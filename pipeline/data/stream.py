@@ -15,10 +15,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.data.batch import Batch, Failure, Seconds
 from pipeline.data.corrupt import Substitutes
-from pipeline.data.lane_reader import LaneReader
+from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.lanes import Lanes
 from pipeline.data.samples import DamagedError, Sample, Span, checked
-from pipeline.data.shards import Shards, StoredShards
+from pipeline.data.shards import KeptSidecars, Shards, StoredShards
 from pipeline.data.shared import shared_bytes
 from pipeline.order import plan
 from sharding.errors import UnreachableError, UserError
@@ -100,13 +100,14 @@ class ClipStream(IterableDataset[Batch | Failure]):
     def _parts(self, consumer: int, consumers: int, threads: Executor) -> Iterator[Batch]:
         samples, passes = self.manifest.samples, self.passes
         steps = passes.steps(samples)
-        coming = self._lanes(passes.first_epoch, passes.first_step, consumer, consumers, threads)
+        shards = KeptSidecars(self.shards, plan.lanes_a_consumer(consumers, self.order.lanes))
+        coming = self._lanes(passes.first_epoch, passes.first_step, consumer, consumers, shards, threads)
         for epoch in range(passes.first_epoch, passes.epochs):
             lanes, substitutes = coming, Substitutes(self.allowed)
             first_step = passes.first_step if epoch == passes.first_epoch else 0
             for step in range(first_step, steps):
                 if step == max(first_step, steps - _OPENED_AHEAD) and epoch + 1 < passes.epochs:
-                    coming = self._lanes(epoch + 1, 0, consumer, consumers, threads)
+                    coming = self._lanes(epoch + 1, 0, consumer, consumers, shards, threads)
                 start = step * passes.global_batch
                 stop = min(start + passes.global_batch, samples)
                 numbers = plan.numbers(start, stop, consumer, consumers)
@@ -114,14 +115,17 @@ class ClipStream(IterableDataset[Batch | Failure]):
             if self.shards.reads_to_the_end:
                 lanes.finish()
 
-    def _lanes(self, epoch: int, step: int, consumer: int, consumers: int, threads: Executor) -> Lanes:
+    def _lanes(
+        self, epoch: int, step: int, consumer: int, consumers: int, shards: Shards, threads: Executor
+    ) -> Lanes:
         """The lanes that `consumer` reads, each from its first sample of global batch `step` or a later one on."""
         lanes, start = self.order.lanes, step * self.passes.global_batch
         stride = plan.readers_per_lane(consumers, lanes)
+        in_common = epoch_of(self.manifest, self.order, epoch)
 
         def reader(lane: int) -> LaneReader:
             first = plan.first_position(start, lane, consumer, consumers, lanes)
-            return LaneReader(self.manifest, self.order, epoch, lane, first, stride, self.shards)
+            return LaneReader(self.manifest, in_common, lane, first, stride, shards)
 
         return Lanes(plan.lanes_of(consumer, consumers, lanes), reader, threads)
 

@@ -16,7 +16,6 @@ of a global batch depends on neither R nor W. Where C divides L, each lane has o
 """
 
 from dataclasses import dataclass
-from itertools import count
 from math import gcd
 
 import numpy as np
@@ -46,6 +45,20 @@ class Order:
     window: int
 
 
+LEAST_LANES = 64
+"""Of a run that does not name its lanes: an epoch's batches of 64 then come from 64 places of the raw sequence."""
+
+
+def default_lanes(consumers: int) -> int:
+    """The least multiple of the consumers that is at least `LEAST_LANES`: each lane then has one reader."""
+    return consumers * -(-LEAST_LANES // consumers)
+
+
+def lane_window(window: int, lanes: int) -> int:
+    """The share of each lane in a window of so many samples for the whole run; at least 1, which moves none."""
+    return -(-window // lanes)
+
+
 def steps_in_epoch(samples: int, global_batch: int, drop_last: bool = True) -> int:
     """Global batches in an epoch; the last, partial one counts unless `drop_last`."""
     return samples // global_batch if drop_last else -(-samples // global_batch)
@@ -66,24 +79,45 @@ def shard_permutation(shards: int, seed: int, epoch: int) -> Indices:
     return np.random.default_rng([_SHARDS, seed, epoch]).permutation(shards)
 
 
-def lane_pieces(shard_samples: Indices, order: Order, epoch: int, lane: int) -> list[Piece]:
-    """The parts of shards that make up a lane, in raw order.
+@dataclass(frozen=True)
+class Epoch:
+    """The raw sequence of an epoch: what its lanes have in common, worked out once for all of them.
 
-    `shard_samples`: how many samples each shard has, int64 (shards,).
+    `permutation`: the shards in order, int64 (shards,); `starts`, `stops`: where in the raw sequence each begins, and
+    what comes behind it, int64 (shards,).
     """
+
+    order: Order
+    number: int
+    permutation: Indices
+    starts: Indices
+    stops: Indices
+
+    @property
+    def samples(self) -> int:
+        """Of all lanes."""
+        return int(self.stops[-1])
+
+
+def raw_sequence(shard_samples: Indices, order: Order, epoch: int) -> Epoch:
+    """The raw sequence of epoch number `epoch`; `shard_samples`: the samples of each shard, int64 (shards,)."""
     permutation = shard_permutation(len(shard_samples), order.seed, epoch)
     stops = np.cumsum(shard_samples[permutation])
-    samples = int(stops[-1])
-    start = lane_start(samples, order.lanes, lane)
-    stop = start + lane_length(samples, order.lanes, lane)
+    return Epoch(order, epoch, permutation, stops - shard_samples[permutation], stops)
+
+
+def lane_pieces(epoch: Epoch, lane: int) -> list[Piece]:
+    """The parts of shards that make up a lane, in raw order."""
+    start = lane_start(epoch.samples, epoch.order.lanes, lane)
+    stop = start + lane_length(epoch.samples, epoch.order.lanes, lane)
     pieces = []
-    for i in range(int(np.searchsorted(stops, start, side="right")), len(stops)):
-        shard_start = int(stops[i] - shard_samples[permutation[i]])
+    for i in range(int(np.searchsorted(epoch.stops, start, side="right")), len(epoch.stops)):
+        shard_start = int(epoch.starts[i])
         if shard_start >= stop:
             break
-        first, last = max(start - shard_start, 0), min(stop, int(stops[i])) - shard_start
+        first, last = max(start - shard_start, 0), min(stop, int(epoch.stops[i])) - shard_start
         if first < last:
-            pieces.append(Piece(int(permutation[i]), first, last))
+            pieces.append(Piece(int(epoch.permutation[i]), first, last))
     return pieces
 
 
@@ -131,6 +165,11 @@ def lanes_of(consumer: int, consumers: int, lanes: int) -> range:
     return range(consumer % step, lanes, step)
 
 
+def lanes_a_consumer(consumers: int, lanes: int) -> int:
+    """How many lanes each consumer reads at a time."""
+    return lanes // gcd(consumers, lanes)
+
+
 def readers_per_lane(consumers: int, lanes: int) -> int:
     """How many consumers read each lane: the factor by which the data set is read in an epoch."""
     return consumers // gcd(consumers, lanes)
@@ -141,8 +180,11 @@ def first_position(start: int, lane: int, consumer: int, consumers: int, lanes: 
 
     The next ones follow at steps of `readers_per_lane(consumers, lanes)`. The consumer reads `lane`.
     """
-    mine = count(start + (consumer - start) % consumers, consumers)
-    return next(number // lanes for number in mine if number % lanes == lane)
+    number = start + (consumer - start) % consumers
+    common = gcd(consumers, lanes)
+    # The least k >= 0 with number + k * consumers = lane modulo lanes.
+    k = (lane - number) // common * pow(consumers // common, -1, lanes // common) % (lanes // common)
+    return (number + k * consumers) // lanes
 
 
 def front(order: Indices, first: int, step: int) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import WINDOW, Config
 from pipeline.order import plan
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
@@ -18,9 +18,12 @@ class Position:
     seed: int
     lanes: int
     window: int
+    "Of each lane."
     global_batch: int
     steps_in_epoch: int
     done: int = 0
+    run_window: int | None = None
+    "`data.window` at the start; None: that of a run begun when it was given for each lane."
 
     @property
     def epoch(self) -> int:
@@ -57,8 +60,11 @@ def first(config: Config, train_set: Manifest, ranks: int) -> Position:
         raise UserError(
             f"optim.global_batch: {batch} is more than the {train_set.samples} samples of {train_set.root}"
         )
-    lanes = config.data.lanes or ranks * max(config.data.workers, 1)
-    return Position(train_set.sha256, config.run.seed, lanes, config.data.window, batch, steps)
+    lanes = config.data.lanes or plan.default_lanes(ranks * max(config.data.workers, 1))
+    window = plan.lane_window(config.data.window, lanes)
+    return Position(
+        train_set.sha256, config.run.seed, lanes, window, batch, steps, run_window=config.data.window
+    )
 
 
 def check_shares(batch: int, ranks: int, name: str = "optim.global_batch") -> None:
@@ -84,21 +90,38 @@ def resumed(state: dict[str, Any], fresh: Position, folder: str, lanes_given: bo
     """The position kept in checkpoint `state`; `UserError` where the run would go on in another order.
 
     Lanes that the configuration does not give come from the checkpoint: by default they follow from the number of
-    ranks, which may change from start to start.
+    ranks, which may change from start to start. So does each lane's window.
     """
-    kept = Position(**{field.name: state[field.name] for field in fields(Position)})
-    checked = [
-        ("manifest", "the shards under data.root"),
-        ("seed", "run.seed"),
-        ("window", "data.window"),
-        ("global_batch", "optim.global_batch"),
+    kept = Position(**{field.name: state[field.name] for field in fields(Position) if field.name in state})
+    checked: list[tuple[str, int | str, int | str]] = [
+        ("the shards under data.root", kept.manifest, fresh.manifest),
+        ("run.seed", kept.seed, fresh.seed),
+        ("optim.global_batch", kept.global_batch, fresh.global_batch),
     ]
     if lanes_given:
-        checked.append(("lanes", "data.lanes"))
-    for name, setting in checked:
-        if getattr(kept, name) != getattr(fresh, name):
+        checked.append(("data.lanes", kept.lanes, fresh.lanes))
+    if fresh.run_window is not None and not has_window(kept, fresh.run_window):
+        checked.append(("data.window", window_of(kept), fresh.run_window))
+    for setting, before, now in checked:
+        if before != now:
             raise UserError(
-                f"{folder}: {setting} changed since this run began (from {getattr(kept, name)} to "
-                f"{getattr(fresh, name)}); use another run.folder to start anew"
+                f"{folder}: {setting} changed since this run began (from {before} to {now}); use another run.folder "
+                "to start anew"
             )
     return kept
+
+
+def has_window(at: Position, window: int) -> bool:
+    """Whether `data.window`, as a configuration has it, is what the run at `at` began with.
+
+    Of a run begun when the setting was given for each lane, it may be left at the default of today, stand there as it
+    did then, or be what comes to the same today.
+    """
+    if at.run_window is not None:
+        return window == at.run_window and plan.lane_window(window, at.lanes) == at.window
+    return window in (WINDOW, at.window) or plan.lane_window(window, at.lanes) == at.window
+
+
+def window_of(at: Position) -> int | str:
+    """`data.window` as the run at `at` began with it, for a user."""
+    return at.run_window or f"{at.window} a lane"

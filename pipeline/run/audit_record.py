@@ -49,6 +49,7 @@ class _Start:
     steps_in_epoch: _Positive
     done: _Count
     settings: Settings | None = None
+    run_window: _Positive | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.data import corrupt
 from pipeline.order import plan
+from pipeline.order.position import has_window, window_of
 from pipeline.run import audit_log, proof_evaluations
 from pipeline.run.audit_log import Start
 from pipeline.run.audit_record import MOST, Record, Used
@@ -106,15 +107,12 @@ def _check_kind(starts: list[Start], record: Record, findings: list[str]) -> Non
         if not _is_same_split(start.split, first):
             findings.append(f"{_named(start)}: trained on {start.split}, the run began with {first.split}")
     tree = record.configuration()
-    for section, key, name in (
-        ("run", "seed", "seed"),
-        ("data", "lanes", "lanes"),
-        ("data", "window", "window"),
-        ("optim", "global_batch", "global_batch"),
-    ):
+    for section, key in (("run", "seed"), ("data", "lanes"), ("data", "window"), ("optim", "global_batch")):
         configured = tree.get(section, {}).get(key)  # None: of lanes, that they follow from the first start
-        if configured is not None and configured != getattr(first.position, name):
-            recorded = getattr(first.position, name)
+        recorded = window_of(first.position) if key == "window" else getattr(first.position, key)
+        if configured is None or configured == recorded:
+            continue
+        if key != "window" or not isinstance(configured, int) or not has_window(first.position, configured):
             findings.append(
                 f"{record.folder}/{record.CONFIGURATION}: {section}.{key} is {configured!r}, on record is {recorded}"
             )

@@ -9,6 +9,7 @@ from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.order.plan import readers_per_lane
 from pipeline.order.position import Position
+from pipeline.order.reads import reads
 from pipeline.run.provenance import Rank, changes
 from sharding.format.manifest import Manifest
 
@@ -30,11 +31,29 @@ def introduction(
         ("ranks", f"{len(ranks)} ({devices}), {config.run.precision}, on {where}"),
         ("data", f"{train_set.root}: {train_set.samples} videos, {len(train_set.classes)} classes; "
                  f"{validation_set.samples} videos to validate"),
-        ("order", f"seed {at.seed}, {at.lanes} lanes, window {at.window}, {data.workers} loader processes a rank"),
+        ("order", f"seed {at.seed}, {at.lanes} lanes of window {at.window}, {data.workers} loader processes a rank"),
+        ("reading", _reading(config, at, train_set, ranks)),
         ("steps", f"{at.steps_in_epoch} of {clips} clips in each of {optim.epochs} epochs, {to_do}"),
         ("folder", config.run.folder),
     ]  # fmt: skip
     return [f"  {name:<8} {text}" for name, text in rows]
+
+
+def _reading(config: Config, at: Position, train_set: Manifest, ranks: list[Rank]) -> str:
+    """What reading takes of the node with the most ranks, and how often each byte is read."""
+    workers = max(config.data.workers, 1)
+    most = max(Counter(rank.host for rank in ranks).values())
+    needs = reads(at.order, train_set.samples, len(ranks) * workers, most * workers)
+    held = needs.held * train_set.bytes / train_set.samples / 1e9
+    times = "once" if needs.times == 1 else f"{needs.times} times"
+    kept = ""
+    if config.data.cache:
+        share = min(1.0, config.data.cache_gb * 1e9 / train_set.bytes)
+        kept = f", later epochs from the cache, which has room for {share:.0%}"
+    return (
+        f"on a node {needs.lanes} connections, and samples of up to {held:.2f} GB wait for their turn; each byte is "
+        f"read {times} an epoch{kept}"
+    )
 
 
 _BEFORE_0_2 = {"unbiased_norm": False, "norm_ranks": "main"}
@@ -50,6 +69,10 @@ def resumption(config: Config, at: Position, before: dict[str, Any]) -> list[str
     plain = configuration.defaults()
     plain["optim"] |= _BEFORE_0_2
     then = {section: {**plain[section], **before.get(section, {})} for section in plain}
+    if (
+        at.run_window is None
+    ):  # it was given for each lane then, and the run keeps that whatever the setting says now
+        then["data"]["window"] = config.data.window
     differ = changes(then, config.model_dump(mode="json", by_alias=True))
     if differ:
         lines.append(f"  changed since then: {'; '.join(differ)}")

@@ -1,10 +1,12 @@
 """The commands: a user's mistake ends in one line on stderr and exit status 2."""
 
+import hashlib
 import json
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,8 +14,10 @@ from blvnet import BLVNetTAM
 from pipeline import evaluate, export, summary, train
 from pipeline.config import Init
 from pipeline.evaluation import trained
+from pipeline.order import plan
 from pipeline.run import checkpoint, journal
 from pipeline.training.initialise import initialise
+from sharding.format import manifest
 from tests import shards
 
 SMALL = ["data.size=32", "data.short_side=32", "model.num_frames=2", "optim.global_batch=4", "optim.epochs=1"]
@@ -211,3 +215,32 @@ def test_a_finished_run_has_nothing_to_do_and_says_what_it_has(
     assert "nothing to do: all 2 steps are done; a higher optim.epochs trains on" in told
     assert "done: best validation top-1 " in told and f"{root}/run/checkpoints/best.json" in told
     assert not (root / "run" / "owner.json").exists()
+
+
+def test_a_run_that_an_earlier_release_began_goes_on_in_its_own_order(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(root / "run", folder)
+    (newest,) = (folder / "checkpoints").glob("*.pt")
+    state = torch.load(newest, weights_only=True)
+    # That release took data.window for each lane, and had ranks x workers lanes.
+    state["position"] |= {"lanes": 3, "window": 5}
+    del state["position"]["run_window"]
+    state["config"]["data"]["window"] = 5
+    torch.save(state, newest)
+    latest = folder / "checkpoints" / "latest.json"
+    index = json.loads(latest.read_text())
+    index["kept"][0]["sha256"] = hashlib.sha256(newest.read_bytes()).hexdigest()
+    latest.write_text(json.dumps(index))
+    capsys.readouterr()
+    assert train.main(command(root, f"run.folder={folder}", "optim.epochs=2", "run.audit=true")) == 0
+    printed = capsys.readouterr().out
+    assert "seed 0, 3 lanes of window 5" in printed
+    assert "data.window" not in printed
+    split = manifest.load(f"{root}/shards/train")
+    keys = [sample.row.key for shard in range(len(split.shards)) for sample in shards.samples(split, shard)]
+    order = plan.epoch_order(np.array([9]), plan.Order(seed=0, lanes=3, window=5), epoch=1)
+    (log,) = (folder / "audit").glob("from-*.jsonl")
+    used = [key for line in log.read_text().splitlines() for key in json.loads(line)["keys"]]
+    assert used == [keys[place] for place in order][:8]

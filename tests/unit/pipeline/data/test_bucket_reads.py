@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import config
 from pipeline.data.clips import eval_cutter
-from pipeline.data.lane_reader import LaneReader
+from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.loader import batches
 from pipeline.data.samples import checked
 from pipeline.data.shards import Shards
@@ -111,13 +111,17 @@ def test_consumers_that_do_not_divide_the_lanes_use_the_same_order_and_read_as_o
 
 
 def test_a_lane_comes_whole_and_in_order_through_a_bad_day(split: Manifest, proxy: FaultProxy) -> None:
-    calm = [span.row.key for lane in range(8) for span in LaneReader(split, ORDER, 0, lane)]
+    calm = [span.row.key for lane in range(8) for span in LaneReader(split, epoch_of(split, ORDER, 0), lane)]
     proxy.requests.clear()
     broken = [Fault(status=503), Fault(reset_download=9000), None, Fault(reset_download=20_000)]
     silent = [Fault(hang=5), Fault(reset_download=9000, hang=5)]  # before the answer, and in the midst of it
     faults = cycle([*broken, silent[0], *broken, silent[1], *broken])
     proxy.decide = lambda request: next(faults) if ".tar" in request.target else None
-    found = [checked(span).row.key for lane in range(8) for span in LaneReader(split, ORDER, 0, lane)]
+    found = [
+        checked(span).row.key
+        for lane in range(8)
+        for span in LaneReader(split, epoch_of(split, ORDER, 0), lane)
+    ]
     assert found == calm
     assert len(of_tars(proxy)) > 20
 
@@ -127,7 +131,9 @@ def test_a_broken_read_goes_on_at_its_byte_and_no_further_than_its_end(
 ) -> None:
     faults = [Fault(reset_download=700_000)]
     proxy.decide = lambda request: faults.pop() if ".tar" in request.target and faults else None
-    assert len([checked(span) for span in LaneReader(big, plan.Order(0, 2, 2), 0, lane=0)]) == 5
+    assert (
+        len([checked(span) for span in LaneReader(big, epoch_of(big, plan.Order(0, 2, 2), 0), lane=0)]) == 5
+    )
     first, again = [re.findall(r"\d+", request.headers["range"]) for request in of_tars(proxy)[:2]]
     assert int(first[0]) < int(again[0]) <= int(first[0]) + 700_000
     assert first[1] == again[1]
@@ -156,7 +162,7 @@ def test_a_store_that_is_gone_in_mid_shard_is_told_with_shard_byte_and_cause(
 
     proxy.decide = decide
     with fresh_clients(), pytest.raises(UserError) as caught:
-        list(LaneReader(split, ORDER, 0, lane=3))
+        list(LaneReader(split, epoch_of(split, ORDER, 0), lane=3))
     told = rf"{split.root}/shard-\d+\.tar: cannot read on at byte \d+ of \d+: .*({cause})"
     assert re.match(told, str(caught.value)), caught.value
     assert "\n" not in str(caught.value)
@@ -173,7 +179,7 @@ def test_a_shard_that_is_replaced_in_mid_read_is_told(big: Manifest, proxy: Faul
         return Fault(reset_download=700_000)
 
     proxy.decide = decide
-    reader = iter(LaneReader(big, plan.Order(0, 1, 1), 0, lane=0))
+    reader = iter(LaneReader(big, epoch_of(big, plan.Order(0, 1, 1), 0), lane=0))
     checked(next(reader))
     storage.write_bytes(replaced[0], bytes(big.bytes))
     with pytest.raises(UserError, match=rf"{replaced[0]}: cannot read on at byte .* replaced or removed"):

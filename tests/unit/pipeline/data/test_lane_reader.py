@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
-from pipeline.data.lane_reader import LaneReader
+from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.samples import DamagedError, checked
 from pipeline.data.shards import StoredShards
 from pipeline.order import plan
@@ -44,8 +43,7 @@ class Counting(StoredShards):
 
 def planned(split: Manifest, order: plan.Order, epoch: int, lane: int) -> list[tuple[int, SampleRow]]:
     """The lane's samples by position, straight from the rule: shard and row."""
-    sizes = np.array([shard.samples for shard in split.shards])
-    pieces = plan.lane_pieces(sizes, order, epoch, lane)
+    pieces = plan.lane_pieces(epoch_of(split, order, epoch), lane)
     rows = {p.shard: load_sidecar(split.sidecar_url(p.shard)).samples for p in pieces}
     raw = [(p.shard, rows[p.shard][i]) for p in pieces for i in range(p.first, p.stop)]
     return [raw[i] for i in plan.lane_order(len(raw), order, epoch, lane)]
@@ -64,7 +62,7 @@ def test_any_part_of_a_lane_comes_in_the_planned_order_and_each_sample_is_read_o
         split = shards.make(folder, sizes, frames=1, width=16, height=16)
         for lane in range(lanes):
             store = Counting(split)
-            spans = list(LaneReader(split, order, epoch, lane, first, step, store))
+            spans = list(LaneReader(split, epoch_of(split, order, epoch), lane, first, step, store))
             expected = planned(split, order, epoch, lane)[first::step]
             assert [checked(span).row for span in spans] == [row for _, row in expected]
             for shard, row in expected:
@@ -83,7 +81,9 @@ def test_a_whole_lane_is_one_read_a_shard(split: Manifest) -> None:
     store = Counting(split)
     order = plan.Order(seed=1, lanes=2, window=5)
     for lane in range(2):
-        assert len(list(LaneReader(split, order, 0, lane, shards=store))) == plan.lane_length(31, 2, lane)
+        assert len(
+            list(LaneReader(split, epoch_of(split, order, 0), lane, shards=store))
+        ) == plan.lane_length(31, 2, lane)
     # five shards with samples, one of them shared by the two lanes; only that one is opened in the middle
     assert len(store.asked) == 6
     assert sum(offset > 0 for _, offset, _ in store.asked) == 1
@@ -97,7 +97,7 @@ def test_the_first_sample_after_a_resume_needs_no_other_one_that_was_passed(
     positions = plan.lane_order(31, order, 0, 0)
     front = plan.front(positions, first, 1)
     store = Counting(split)
-    span = next(iter(LaneReader(split, order, 0, 0, first, shards=store)))
+    span = next(iter(LaneReader(split, epoch_of(split, order, 0), 0, first, shards=store)))
     if positions[first] < front:
         assert [(offset, end) for _, offset, end in store.asked] == [
             (span.row.offset, span.row.offset + span.row.bytes)
@@ -118,7 +118,7 @@ def test_a_truncated_shard_is_named(tmp_path: Path, cut: int) -> None:
     # 0: at a member boundary, where tar readers see nothing wrong
     tar.write_bytes(tar.read_bytes()[: rows[4].offset + cut])
     problems = {}
-    for span in LaneReader(split, plan.Order(0, 1, 1), 0, 0):
+    for span in LaneReader(split, epoch_of(split, plan.Order(0, 1, 1), 0), 0):
         try:
             checked(span)
         except DamagedError as error:
@@ -136,14 +136,14 @@ def test_a_truncated_shard_is_named(tmp_path: Path, cut: int) -> None:
 
 def test_a_missing_shard_and_a_strange_sidecar_are_named(tmp_path: Path) -> None:
     split = shards.make(tmp_path / "one", [3])
-    reader = LaneReader(split, plan.Order(0, 1, 1), 0, 0)
+    reader = LaneReader(split, epoch_of(split, plan.Order(0, 1, 1), 0), 0)
     tar, sidecar = Path(split.shard_url(0)), Path(split.sidecar_url(0))
     tar.unlink()
     with pytest.raises(UserError, match=r"shard-000000\.tar: no such file"):
         list(reader)
     other = shards.make(tmp_path / "two", [4])
     sidecar.write_bytes(Path(other.sidecar_url(0)).read_bytes())
-    reader = LaneReader(split, plan.Order(0, 1, 1), 0, 0)
+    reader = LaneReader(split, epoch_of(split, plan.Order(0, 1, 1), 0), 0)
     with pytest.raises(
         UserError, match=r"shard-000000\.json: not the sidecar that the manifest was made from"
     ):

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import pytest
 import torch
 
 from pipeline import config
 from pipeline.data.clips import eval_cutter, train_cutter
+from pipeline.data.lane_reader import epoch_of
 from pipeline.data.loader import batches
 from pipeline.data.shards import StoredShards
 from pipeline.data.stream import ClipStream, Passes
@@ -199,4 +199,19 @@ def test_the_next_epochs_lanes_are_opened_before_this_ones_end(split: Manifest) 
     rest = [of_two.get(timeout=10) for _ in range(of_one.qsize() + 1)]  # the last one by a thread
     for shard in of_one.queue:
         rest.remove(shard)
-    assert rest == [plan.lane_pieces(np.array(SHARDS), order, epoch=1, lane=0)[0].shard]
+    assert rest == [plan.lane_pieces(epoch_of(split, order, 1), lane=0)[0].shard]
+
+
+def test_a_consumers_lanes_share_the_raw_sequence_of_an_epoch(
+    split: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    permuted, permutation = [], plan.shard_permutation
+
+    def counted(shards: int, seed: int, epoch: int) -> plan.Indices:
+        permuted.append(epoch)
+        return permutation(shards, seed, epoch)
+
+    monkeypatch.setattr(plan, "shard_permutation", counted)
+    stream = ClipStream(split, eval_cutter(settings(split)), plan.Order(3, 16, 2), Passes(BATCH, 2), 0, 1)
+    assert len(list(batches(stream, workers=0))) == 14
+    assert permuted == [0, 1]

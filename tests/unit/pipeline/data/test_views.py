@@ -10,7 +10,7 @@ from pipeline import config
 from pipeline.config import Config
 from pipeline.data import sampling
 from pipeline.data.clips import eval_cutter
-from pipeline.data.lane_reader import LaneReader
+from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.samples import Sample, checked
 from pipeline.data.stream import empty_clips
 from pipeline.data.transforms import crop_views, resize, scaled_size
@@ -49,7 +49,7 @@ def settings(*overrides: str) -> Config:
 
 
 def first_sample(split: Manifest) -> Sample:
-    return checked(next(iter(LaneReader(split, Order(0, 1, 1), 0, 0))))
+    return checked(next(iter(LaneReader(split, epoch_of(split, Order(0, 1, 1), 0), 0))))
 
 
 def views(sample: Sample, *overrides: str, order: str = "forward") -> torch.Tensor:

@@ -34,7 +34,7 @@ def test_the_load_is_what_readers_of_all_lanes_do(at: Scale) -> None:
     first_numbers = min(at.global_batch, at.samples)
     for consumer in range(at.consumers):
         lanes = plan.lanes_of(consumer, at.consumers, order.lanes)
-        pieces = [plan.lane_pieces(at.shard_samples, order, 0, lane) for lane in lanes]
+        pieces = [plan.lane_pieces(plan.raw_sequence(at.shard_samples, order, 0), lane) for lane in lanes]
         assert load.lanes[consumer] == len(lanes)
         assert load.shards[consumer] == sum(map(len, pieces))
         assert load.samples[consumer] == sum(piece.stop - piece.first for lane in pieces for piece in lane)
@@ -114,7 +114,7 @@ def test_a_lanes_plan_costs_memory_in_proportion_to_the_lane() -> None:
         sizes = np.full(100, samples // 100)
         order = Order(seed=0, lanes=lanes, window=256)
         tracemalloc.start()
-        pieces = plan.lane_pieces(sizes, order, 0, lanes // 2)
+        pieces = plan.lane_pieces(plan.raw_sequence(sizes, order, 0), lanes // 2)
         plan.lane_order(sum(piece.stop - piece.first for piece in pieces), order, 0, lanes // 2)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

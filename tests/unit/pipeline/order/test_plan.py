@@ -1,6 +1,9 @@
-"""The order of samples: properties over any shards, lanes, consumers and starting points."""
+"""The order of samples: properties over any shards, lanes, consumers and starting points; and that it never changes."""
+
+import hashlib
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +20,7 @@ from pipeline.order.plan import (
     lane_start,
     lanes_of,
     numbers,
+    raw_sequence,
     readers_per_lane,
     steps_in_epoch,
 )
@@ -31,7 +35,7 @@ def epoch_order(sizes: list[int], order: Order, epoch: int) -> list[tuple[int, i
     samples = sum(sizes)
     lanes = []
     for lane in range(order.lanes):
-        pieces = lane_pieces(np.array(sizes), order, epoch, lane)
+        pieces = lane_pieces(raw_sequence(np.array(sizes), order, epoch), lane)
         raw = [(piece.shard, row) for piece in pieces for row in range(piece.first, piece.stop)]
         lanes.append([raw[i] for i in lane_order(len(raw), order, epoch, lane)])
     return [lanes[n % order.lanes][n // order.lanes] for n in range(samples)]
@@ -152,7 +156,38 @@ def test_steps_of_an_epoch(samples: int, global_batch: int) -> None:
 def test_ten_million_samples_are_planned_for_one_lane_in_proportion_to_the_lane(seed: int) -> None:
     sizes = np.full(20_000, 500)
     order = Order(seed=seed, lanes=18_432, window=256)
-    pieces = lane_pieces(sizes, order, 0, 7_000)
+    pieces = lane_pieces(raw_sequence(sizes, order, 0), 7_000)
     length = sum(piece.stop - piece.first for piece in pieces)
     assert length == lane_length(10_000_000, order.lanes, 7_000)
     assert len(lane_order(length, order, 0, 7_000)) == length
+
+
+@pytest.mark.parametrize(
+    ("sizes", "order", "epoch", "first", "digest"),
+    [
+        ([128] * 40 + [57], Order(0, 64, 16), 0, [3458, 3537, 4387], "ca7b3144436f5b28"),
+        ([128] * 40 + [57], Order(3, 4, 256), 2, [3857, 1960, 3245], "62a191e033723b3d"),
+        ([7, 5, 0, 9, 4, 6], Order(2**63, 8, 6), 5, [12, 16, 20], "7c8a8f772b9fed88"),
+        ([1000] * 3, Order(7, 18, 1), 1, [1000, 1167, 1334], "7091941ef94ea3d0"),
+    ],
+)
+def test_an_order_is_what_it_was_when_runs_began_with_it(
+    sizes: list[int], order: Order, epoch: int, first: list[int], digest: str
+) -> None:
+    found = plan.epoch_order(np.array(sizes), order, epoch)
+    assert found[:3].tolist() == first
+    assert hashlib.sha256(found.astype("<i8").tobytes()).hexdigest()[:16] == digest
+
+
+@given(st.integers(1, 5000))
+def test_by_default_each_lane_has_one_reader_and_there_are_no_fewer_than_64(consumers: int) -> None:
+    lanes = plan.default_lanes(consumers)
+    assert readers_per_lane(consumers, lanes) == 1
+    assert lanes >= 64 > lanes - consumers
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_lanes_share_the_runs_window(window: int, lanes: int) -> None:
+    share = plan.lane_window(window, lanes)
+    assert share >= 1
+    assert window <= share * lanes < window + lanes

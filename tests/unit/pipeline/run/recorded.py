@@ -27,16 +27,22 @@ def record(
     every: int = 1,
     budget: float = 0.1,
     old: bool = False,
+    window: int = 8,
 ) -> None:
     """What a start behind step `done` on `ranks` ranks writes down until it ends after step `stop`."""
     validation = manifest.load(split.root.replace("train", "validation"))
-    at = Position(split.sha256, seed, lanes=4, window=8, global_batch=BATCH, steps_in_epoch=STEPS, done=done)
+    at = Position(split.sha256, seed, 4, window, BATCH, STEPS, done, run_window=None if old else 4 * window)
     settings = None if old else Settings(epochs, every, validation.root, validation.sha256, budget)
     audit_log.clear(str(folder), done)
     tree = {"data": {"root": "unused", "size": 32, "short_side": 32}, "run": {"folder": "unused"}}
     chosen = config.override(
         tree,
-        ["model.num_frames=2", f"run.seed={seed}", "data.window=8", f"optim.global_batch={BATCH}"],
+        [
+            "model.num_frames=2",
+            f"run.seed={seed}",
+            f"data.window={4 * window}",
+            f"optim.global_batch={BATCH}",
+        ],
         "test",
     )
     (folder / "config.yaml").write_text(config.dump(chosen))

@@ -334,6 +334,14 @@ TABLE: dict[str, tuple[Tamper, list[str]]] = {
         lambda run: run.set(f"{SECOND}.json", split=run.split.root.replace("train", "validation")),
         ["start behind step 4: trained on ", "/validation, the run began with "],
     ),
+    "a configured window that was not the run's": (
+        configuration("window: 32", "window: 16"),
+        ["config.yaml: data.window is 16, on record is 32"],
+    ),
+    "a configured window that is no number": (
+        configuration("window: 32", "window: wide"),
+        ["config.yaml: data.window is 'wide', on record is 32"],
+    ),
     "another run's record": (another_runs_audit, ["config.yaml: run.seed is 3, on record is 9"]),
     "another batch configured": (
         configuration("global_batch: 6", "global_batch: 5"),

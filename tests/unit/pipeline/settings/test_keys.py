@@ -87,5 +87,7 @@ def test_the_json_schema_has_the_sentences() -> None:
         for key, field in section["properties"].items()
     }
     assert {key.sentence for key in KEYS} == set(described.values())
-    assert described["Data", "window"].startswith("A sample moves less than this many places")
+    assert described["Data", "window"].startswith(
+        "Samples that the run holds for mixing, divided by its lanes"
+    )
     assert all(schema["$defs"][group.name.capitalize()]["description"] == group.sentence for group in GROUPS)

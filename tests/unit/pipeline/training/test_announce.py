@@ -1,6 +1,7 @@
 """What a run says of itself: what it is, what changed, what is odd, what to do next."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from pipeline.training import announce
 from sharding.format.manifest import Manifest
 
 RANKS = [Rank("n1", "NVIDIA H100"), Rank("n1", "NVIDIA H100"), Rank("n2", "NVIDIA H100"), Rank("n2", "CPU")]
-AT = Position("0" * 64, seed=3, lanes=16, window=256, global_batch=64, steps_in_epoch=10, done=25)
+AT = Position("0" * 64, 3, lanes=16, window=64, global_batch=64, steps_in_epoch=10, done=25, run_window=1024)
 
 
 def settings(**changes: object) -> config.Config:
@@ -20,7 +21,9 @@ def settings(**changes: object) -> config.Config:
 
 
 def split(name: str, samples: int) -> Manifest:
-    return Manifest(f"s3://b/set/{name}", "csv", name, ["a", "b"], {}, [], [], samples, 0, 0, "0" * 64)
+    return Manifest(
+        f"s3://b/set/{name}", "csv", name, ["a", "b"], {}, [], [], samples, 0, samples * 10**6, "0" * 64
+    )
 
 
 def test_the_block_at_the_start_says_on_what_of_what_from_where_to_where() -> None:
@@ -29,13 +32,38 @@ def test_the_block_at_the_start_says_on_what_of_what_from_where_to_where() -> No
     assert "depth 50, clips of 16 frames at 224x224" in text
     assert "4 (3 x NVIDIA H100, 1 x CPU), bf16, on 2 hosts: n1, n2" in text
     assert "s3://b/set/train: 700 videos, 2 classes; 80 videos to validate" in text
-    assert "seed 3, 16 lanes, window 256, 4 loader processes a rank" in text
+    assert "seed 3, 16 lanes of window 64, 4 loader processes a rank" in text
     assert "10 of 64 clips in each of 50 epochs, from step 26 to 500" in text
     assert "s3://b/run" in lines[-1]
     done = AT.after(500)
     assert "all 500 are done" in "\n".join(
         announce.introduction(settings(), done, split("train", 700), split("validation", 80), RANKS)
     )
+
+
+def test_the_block_says_what_reading_takes_of_a_node_and_how_often_each_byte_is_read() -> None:
+    def told(at: Position, **changes: object) -> str:
+        lines = announce.introduction(
+            settings(**changes), at, split("train", 7000), split("validation", 80), RANKS
+        )
+        (line,) = (line for line in lines if line.startswith("  reading "))
+        return line.removeprefix("  reading  ")
+
+    # two ranks of the four are on a node, with 8 of the 16 lanes, each of which holds up to 64 samples of 1 MB
+    assert told(AT) == (
+        "on a node 8 connections, and samples of up to 0.51 GB wait for their turn; each byte is read once an epoch"
+    )
+    more = told(replace(AT, lanes=64, window=16), data__workers=12, data__cache="/c", data__cache_gb=3.5)
+    assert more == (
+        "on a node 96 connections, and samples of up to 1.54 GB wait for their turn; each byte is read 3 times an "
+        "epoch, later epochs from the cache, which has room for 50%"
+    )
+
+
+def test_a_run_begun_with_a_window_for_each_lane_is_said_to_have_kept_it() -> None:
+    before = settings(data__window=256).model_dump(mode="json", by_alias=True)
+    assert len(announce.resumption(settings(), replace(AT, window=256, run_window=None), before)) == 1
+    assert len(announce.resumption(settings(), AT, before)) == 2
 
 
 def test_a_resume_names_every_change() -> None:
