@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     position.check_shares(batch, args.ranks, "--global-batch")
     if batch > args.samples:
         raise UserError(f"--global-batch: {batch} is more than the {args.samples} samples")
-    lanes = args.lanes or default_lanes(args.ranks * args.workers)
+    lanes = args.lanes or default_lanes(args.ranks * args.workers, batch)
     order = Order(args.seed, lanes, lane_window(args.window, lanes))
     scale = Scale(
         args.samples, args.samples_per_shard, args.bytes_per_sample, args.ranks, args.workers, batch, order

@@ -1,11 +1,14 @@
 """The lanes that one consumer reads in one epoch, opened by threads: the epoch before it may still be in use."""
 
+import resource
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from itertools import chain, islice
 
 from pipeline.data.lane_reader import LaneReader
 from pipeline.data.samples import Span
+
+_MOST_FILES = 1 << 16
 
 Begun = tuple[LaneReader, Iterator[Span]]
 
@@ -47,3 +50,14 @@ def _begin(make: Callable[[int], LaneReader], number: int) -> Begun:
     spans = iter(reader)
     # An iterator lets go of its list at the end, where `chain` would keep the list and the sample in it for the epoch.
     return reader, chain(iter(list(islice(spans, 1))), spans)
+
+
+def allow_open_files() -> None:
+    """Let this process have as many open files as it may: each lane is one, and where epochs meet two.
+
+    The usual 1,024 are too few for a run that goes on with fewer processes than it began with.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -16,7 +16,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from pipeline.data.batch import Batch, Failure, Seconds
 from pipeline.data.corrupt import Substitutes
 from pipeline.data.lane_reader import LaneReader, epoch_of
-from pipeline.data.lanes import Lanes
+from pipeline.data.lanes import Lanes, allow_open_files
 from pipeline.data.samples import DamagedError, Sample, Span, checked
 from pipeline.data.shards import KeptSidecars, Shards, StoredShards
 from pipeline.data.shared import shared_bytes
@@ -87,6 +87,7 @@ class ClipStream(IterableDataset[Batch | Failure]):
     def __iter__(self) -> Iterator[Batch | Failure]:
         # A batch's memory is faulted in page by page otherwise, for each batch: a twentieth of the time.
         keep_freed_blocks()
+        allow_open_files()
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         threads = ThreadPoolExecutor(_OPENERS)

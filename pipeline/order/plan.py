@@ -45,13 +45,17 @@ class Order:
     window: int
 
 
-LEAST_LANES = 64
-"""Of a run that does not name its lanes: an epoch's batches of 64 then come from 64 places of the raw sequence."""
+LEAST_LANES, LANES_OF_BATCHES = 64, 512
+"""How many lanes there are, at least, in a run that does not name them; and up to how many a larger batch makes it."""
 
 
-def default_lanes(consumers: int) -> int:
-    """The least multiple of the consumers that is at least `LEAST_LANES`: each lane then has one reader."""
-    return consumers * -(-LEAST_LANES // consumers)
+def default_lanes(consumers: int, global_batch: int) -> int:
+    """The least multiple of the consumers that is enough: each lane then has one reader.
+
+    Enough is one lane for each sample of a batch, which then come from as many places of the raw sequence.
+    """
+    enough = max(LEAST_LANES, min(global_batch, LANES_OF_BATCHES))
+    return consumers * -(-enough // consumers)
 
 
 def lane_window(window: int, lanes: int) -> int:

@@ -60,7 +60,7 @@ def first(config: Config, train_set: Manifest, ranks: int) -> Position:
         raise UserError(
             f"optim.global_batch: {batch} is more than the {train_set.samples} samples of {train_set.root}"
         )
-    lanes = config.data.lanes or plan.default_lanes(ranks * max(config.data.workers, 1))
+    lanes = config.data.lanes or plan.default_lanes(ranks * max(config.data.workers, 1), batch)
     window = plan.lane_window(config.data.window, lanes)
     return Position(
         train_set.sha256, config.run.seed, lanes, window, batch, steps, run_window=config.data.window

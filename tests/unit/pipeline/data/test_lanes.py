@@ -1,5 +1,7 @@
 """Lanes that are opened by threads: the samples are the reader's, and none is kept after its turn."""
 
+import subprocess
+import sys
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -76,3 +78,25 @@ def test_a_sidecar_that_fails_fails_for_all_who_wait_and_is_asked_for_again(tmp_
                 waiting.result()
     sidecar.write_bytes(sound)
     assert len(kept.rows(0)) == 2
+
+
+def test_a_process_may_open_more_lanes_than_its_usual_limit_of_files(tmp_path: Path) -> None:
+    split = shards.make(tmp_path, [150], frames=1, width=16, height=16)
+    program = f"""
+import resource
+from concurrent.futures import ThreadPoolExecutor
+from pipeline.data.lane_reader import LaneReader, epoch_of
+from pipeline.data.lanes import Lanes, allow_open_files
+from pipeline.order.plan import Order
+from sharding.format import manifest
+
+split = manifest.load({split.root!r})
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+allow_open_files()
+epoch = epoch_of(split, Order(seed=0, lanes=75, window=1), 0)
+with ThreadPoolExecutor(8) as threads:
+    lanes = Lanes(range(75), lambda lane: LaneReader(split, epoch, lane), threads)
+    print(len({{lanes.next(lane).row.key for lane in range(75)}}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "75\n", done.stderr

@@ -179,11 +179,13 @@ def test_an_order_is_what_it_was_when_runs_began_with_it(
     assert hashlib.sha256(found.astype("<i8").tobytes()).hexdigest()[:16] == digest
 
 
-@given(st.integers(1, 5000))
-def test_by_default_each_lane_has_one_reader_and_there_are_no_fewer_than_64(consumers: int) -> None:
-    lanes = plan.default_lanes(consumers)
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_by_default_each_lane_has_one_reader_and_there_are_enough_for_a_batch(
+    consumers: int, global_batch: int
+) -> None:
+    lanes = plan.default_lanes(consumers, global_batch)
     assert readers_per_lane(consumers, lanes) == 1
-    assert lanes >= 64 > lanes - consumers
+    assert lanes >= max(64, min(512, global_batch)) > lanes - consumers
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))

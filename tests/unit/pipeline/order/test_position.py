@@ -26,7 +26,8 @@ OF_A_LANE: dict[str, Any] = {  # as releases kept it that took data.window for e
 
 
 def begun(ranks: int = 1, **changes: object) -> Position:
-    words = [f"data.{key}={value}" for key, value in changes.items()]
+    words = [f"optim.global_batch={changes.pop('batch', 64)}"]
+    words += [f"data.{key}={value}" for key, value in changes.items()]
     tree = {"data": {"root": "b/set"}, "run": {"folder": "b/run", "seed": 3}}
     return position.first(configuration.override(tree, words, "test"), SPLIT, ranks)
 
@@ -44,6 +45,8 @@ def resumed(state: dict[str, Any], fresh: Position, lanes_given: bool = False) -
         (2, {"workers": 11}, 66, 16),
         (8, {"workers": 12}, 96, 11),
         (64, {"workers": 24}, 1536, 1),
+        (8, {"workers": 12, "batch": 512}, 576, 2),
+        (1, {"workers": 4, "batch": 640}, 512, 2),
         (1, {"lanes": 4}, 4, 256),
         (1, {"lanes": 4, "window": 10}, 4, 3),
     ],
