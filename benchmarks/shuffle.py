@@ -168,10 +168,10 @@ def main() -> None:
 The figures are exact counts of seeded orders; no time is measured.
 
 {SAMPLES:,} samples in {len(shard_sizes()):,} shards of {SHARD}, batches of 64 unless said otherwise. Means over all
-whole batches of {EPOCHS} epochs. "x uniform": as a multiple of what a uniform shuffle is expected to have. {CLASSES} classes,
-whose sizes fall evenly from {LARGEST} to {SMALLEST}, lie in the shards class by class: the worst case. (A build puts
-videos into shards by a hash of their keys.) More lanes than a batch has samples take no two from one shard, so that some
-figures are better than the uniform shuffle's.
+whole batches of {EPOCHS} epochs. "x uniform": as a multiple of what a uniform shuffle is expected to have. {CLASSES}
+classes, whose sizes fall evenly from {LARGEST} to {SMALLEST}, lie in the shards class by class: the worst case. (A
+build puts videos into shards by a hash of their keys.) With as many lanes as a batch has samples hardly two come from
+one shard, so that some figures are better than the uniform shuffle's.
 
 | | samples held | shards a batch | shard mates meet, x uniform | a pair meets again next epoch, x uniform \
 | entropy of a batch's classes, bits |

@@ -5,7 +5,8 @@
     torchrun --nproc-per-node 8 -m pipeline.bench headspace --config configs/blvnet-tam-50-f8x2-v2.yaml data.root=...
 
 `loader` reads and cuts clips as one rank of a training run does; `step` trains on random clips that are there already;
-`headspace` trains on the run's own clips, kept in memory and then as the loader makes them. Nothing is written.
+`headspace` trains on the run's own clips, kept in memory and then as the loader makes them. Nothing is written, but for
+the rates of this machine with `loader --save FILE`: `pipeline.plan` makes a node of them.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ from collections.abc import Sequence
 from pipeline import config as configuration
 from pipeline.measuring.headspace import measure_headspace
 from pipeline.measuring.loader import measure_loader
+from pipeline.measuring.machine import measure_rates
 from pipeline.measuring.step import measure_step
 from pipeline.ranks.distributed import joined
-from sharding.arguments import Arguments
+from sharding.arguments import Arguments, place
 from sharding.errors import UserError, one_line_errors
 
 
@@ -28,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.seconds <= 0:
             raise UserError(f"--seconds {args.seconds:g}: must be more than 0")
         print("\n".join(measure_loader(config, args.seconds).lines()))
+        if args.save:
+            measure_rates(config, args.seconds).save(args.save)
+            print(f"rates of this machine: {args.save}; python -m pipeline.plan --measured {args.save} ...")
         return 0
     if args.steps < 1:
         raise UserError(f"--steps {args.steps}: must be 1 or more")
@@ -53,6 +58,12 @@ def parser() -> Arguments:
         )
     loader.add_argument(
         "--seconds", type=float, default=20.0, help="how long each of two passes takes (default: 20)"
+    )
+    loader.add_argument(
+        "--save",
+        metavar="FILE",
+        type=place,
+        help="measure what pipeline.plan needs of this machine, and write it there",
     )
     for command in (step, headspace):
         command.add_argument(

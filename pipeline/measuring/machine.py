@@ -1,0 +1,84 @@
+"""Measures the rates of this machine and its store: see `Rates`."""
+
+import multiprocessing
+import re
+import time
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.config import Config
+from pipeline.data import splits
+from pipeline.data.cache import shards_of
+from pipeline.data.clips import train_cutter
+from pipeline.data.loader import batches
+from pipeline.data.samples import Sample
+from pipeline.data.shared import PREFETCHED_STEPS
+from pipeline.data.stream import ClipStream, Cutter, Passes
+from pipeline.measuring.rates import Rates
+from pipeline.order import position
+
+_FOR_EVER = 1 << 30  # epochs
+_PRIVATE = re.compile(r"^Private_\w+: +(\d+) kB$", re.MULTILINE)
+
+
+class _Nothing:
+    """A cutter that leaves the frames as they are: what remains is reading and checking."""
+
+    def shape(self, sample: Sample) -> tuple[int, ...]:
+        """Of a pixel."""
+        return (1, 3, 1, 1)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+        return sample.row.label
+
+
+def measure_rates(config: Config, seconds: float) -> Rates:
+    """Three passes of about `seconds`: clips in this process, clips by loader processes, and reading alone."""
+    split = splits.load(config.data.root, config.data.train, "data.train")
+    at = position.first(config, split, ranks=1)
+    workers = max(config.data.workers, 1)
+
+    def stream(cut: Cutter, consumers: int = 1) -> ClipStream:
+        shards = shards_of(config.data, split)
+        return ClipStream(split, cut, at.order, Passes(at.global_batch, _FOR_EVER), 0, consumers, shards)
+
+    cutter = train_cutter(config, split.classes)
+    alone, loaded = _Pass(stream(cutter, workers), 0, seconds), _Pass(stream(cutter), workers, seconds)
+    read = _Pass(stream(_Nothing()), workers, seconds)
+    data, frames, repeats = config.data, config.model.num_frames, config.data.repeats
+    return Rates(
+        samples=split.samples,
+        sample_bytes=split.bytes / split.samples,
+        clips_a_sample=repeats,
+        clip_bytes=prod((frames, 3, data.size, data.size)),
+        worker_s=alone.process_s / alone.samples / repeats,
+        handover_s=loaded.thread_s / loaded.samples / repeats,
+        store_mb_s=read.samples * split.bytes / split.samples / read.seconds / 1e6,
+        worker_bytes=loaded.worker_bytes,
+        steps_ahead=PREFETCHED_STEPS + 1,
+    )
+
+
+class _Pass:
+    """What about `seconds` of a stream took, after its first batch: by the clock, of this thread, of this process."""
+
+    def __init__(self, stream: ClipStream, workers: int, seconds: float) -> None:
+        before = {child.pid for child in multiprocessing.active_children()}
+        made = batches(stream, workers)
+        next(made)
+        start = time.perf_counter(), time.thread_time(), time.process_time()
+        self.samples = 0
+        while not self.samples or time.perf_counter() - start[0] < seconds:
+            self.samples += len(next(made).numbers)
+        self.seconds = time.perf_counter() - start[0]
+        self.thread_s, self.process_s = time.thread_time() - start[1], time.process_time() - start[2]
+        pids = [child.pid for child in multiprocessing.active_children() if child.pid not in before]
+        self.worker_bytes = round(np.mean([_private_bytes(pid) for pid in pids if pid])) if pids else 0
+        made.close()
+
+
+def _private_bytes(pid: int) -> int:
+    return 1024 * sum(map(int, _PRIVATE.findall(Path(f"/proc/{pid}/smaps_rollup").read_text())))
