@@ -1,5 +1,6 @@
 """What a perfect loader would give: the same training on batches that are there already, and on the loader's."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +16,6 @@ from pipeline.ranks.distributed import World
 from pipeline.training.feed import train_batches
 from pipeline.training.learner import Learner
 from pipeline.training.network import build_model
-from sharding.errors import UserError
 
 _WARM_UP = 2
 _KEPT = 4  # batches: enough that none is still warm in the processor's caches
@@ -55,16 +55,14 @@ class Headspace:
 def measure_headspace(config: Config, world: World, steps: int) -> Headspace:
     """Train for `steps` steps on some batches over and over, then for as many on the loader's; every rank must call it.
 
-    Both are of the run's own clips, on its device, augmented. No loader works beside the first. Raises `UserError`
-    where the split has not so many batches in the configuration's epochs.
+    Both are of the run's own clips, on its device, augmented. No loader works beside the first. There are as many
+    epochs as it takes.
     """
     train_set = splits.load(config.data.root, config.data.train, "data.train")
     at = position.first(config, train_set, world.ranks)
-    wanted, there = _WARM_UP + steps, at.steps_in_epoch * config.optim.epochs
-    if wanted > there:
-        raise UserError(
-            f"--steps {steps}: with a warm-up of {_WARM_UP} more than the {there} of the run; take fewer"
-        )
+    wanted = _WARM_UP + steps
+    epochs = config.optim.model_copy(update={"epochs": math.ceil(wanted / at.steps_in_epoch)})
+    config = config.model_copy(update={"optim": epochs})
     learner = Learner(build_model(config, len(train_set.classes)), config, world)
 
     def made() -> Iterator[Batch]:

@@ -136,7 +136,7 @@ def test_headspace_is_what_a_loader_costs(root: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["headspace", "--steps", "100000"], "--steps 100000: with a warm-up of 2 more than the "),
+        (["headspace", "--steps", "0"], "--steps 0: must be 1 or more"),
         (["loader", "--seconds", "0"], "--seconds 0: must be more than 0"),
         (["loader", "data.root=/nowhere"], "/nowhere/train/manifest.json: no such manifest"),
         (["loader", "optim.global_batch=64"], "64 is more than the 15 samples"),
