@@ -18,7 +18,8 @@ import sharding
 from pipeline.checking import request
 from pipeline.checking.report import Report
 from pipeline.config import Config
-from pipeline.data import shared, splits
+from pipeline.data import splits
+from pipeline.handover import shared
 from pipeline.ranks import devices
 from pipeline.run.provenance import commit
 from sharding import storage

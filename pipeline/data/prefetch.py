@@ -1,6 +1,7 @@
 """Batches on their way to the device, and changed there, while it still trains on the one before."""
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import torch
@@ -15,20 +16,28 @@ def on_device(
 
     The host is a step ahead of a GPU, so a copy from pinned memory on a stream of its own runs beside the kernels of
     the step before, and so does `change`; the step that uses it waits for it on the device, the host never waits for a
-    step.
+    step. Pinned memory is held until the device has copied it: the loader would fill it again.
     """
     if device.type != "cuda":
         yield from map(change, batches)
         return
     copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     training = torch.cuda.current_stream(device)
-    for batch in batches:
-        with torch.cuda.stream(copies):
-            clips = batch.clips.to(device, non_blocking=True)
-            labels = batch.labels.to(device, non_blocking=True)
-            changed = change(dataclasses.replace(batch, clips=clips, labels=labels))
-        training.wait_stream(copies)
-        mixed = (changed.mixed.labels, changed.mixed.shares) if changed.mixed else ()
-        for tensor in (changed.clips, changed.labels, *mixed):
-            tensor.record_stream(training)  # its memory is not used anew before the step has read it
-        yield changed
+    copied_from: deque[tuple[torch.cuda.Event, Batch]] = deque()
+    try:
+        for batch in batches:
+            with torch.cuda.stream(copies):
+                clips = batch.clips.to(device, non_blocking=True)
+                labels = batch.labels.to(device, non_blocking=True)
+                copied_from.append((copies.record_event(), batch))
+                changed = change(dataclasses.replace(batch, clips=clips, labels=labels))
+            del batch
+            training.wait_stream(copies)
+            mixed = (changed.mixed.labels, changed.mixed.shares) if changed.mixed else ()
+            for tensor in (changed.clips, changed.labels, *mixed):
+                tensor.record_stream(training)  # its memory is not used anew before the step has read it
+            yield changed
+            while copied_from and copied_from[0][0].query():
+                copied_from.popleft()
+    finally:
+        copies.synchronize()

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.data.batch import Batch, Failure, Seconds
 from pipeline.data.corrupt import Substitutes
@@ -19,7 +18,6 @@ from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.lanes import Lanes, allow_open_files
 from pipeline.data.samples import DamagedError, Sample, Span, checked
 from pipeline.data.shards import KeptSidecars, Shards, StoredShards
-from pipeline.data.shared import shared_bytes
 from pipeline.order import plan
 from sharding.errors import UnreachableError, UserError
 from sharding.format.manifest import Manifest
@@ -29,6 +27,10 @@ _OPENERS = 8
 """Threads that open lanes."""
 _OPENED_AHEAD = 3
 """Steps before an epoch's end at which the next one's lanes are opened, to hide what a far store takes to answer."""
+
+
+Memory = Callable[[int, Sequence[int]], Tensor]
+"""Makes room for all clips of a rank's batch, as `empty_clips` does for clips and shape."""
 
 
 class Cutter(Protocol):
@@ -62,8 +64,8 @@ class Passes:
         return self.steps(samples) * (self.epochs - self.first_epoch) - self.first_step
 
 
-class ClipStream(IterableDataset[Batch | Failure]):
-    """Yields one `Batch` a step, for the rank and the loader process that it runs in; a `Failure` ends it early.
+class ClipStream:
+    """Yields one `Batch` a step of a rank; a `Failure` ends it early.
 
     `shards` says where the bytes come from, by default the store. Of an epoch's samples `allowed` may be damaged, and
     are replaced (see `pipeline.data.corrupt`); by default the first one ends the stream.
@@ -85,20 +87,26 @@ class ClipStream(IterableDataset[Batch | Failure]):
         self.shards, self.allowed = shards or StoredShards(manifest), allowed
 
     def __iter__(self) -> Iterator[Batch | Failure]:
+        return self.parts(0, 1, empty_clips)
+
+    def parts(self, worker: int, workers: int, memory: Memory) -> Iterator[Batch | Failure]:
+        """What loader process `worker` of `workers` adds to each batch, its clips at their places in `memory`.
+
+        The processes of a step are given the same memory.
+        """
         # A batch's memory is faulted in page by page otherwise, for each batch: a twentieth of the time.
         keep_freed_blocks()
         allow_open_files()
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
         threads = ThreadPoolExecutor(_OPENERS)
         try:
-            yield from self._parts(self.rank + self.ranks * worker, self.ranks * workers, threads)
+            yield from self._parts(worker, workers, memory, threads)
         except UserError as error:
             yield Failure(str(error), isinstance(error, UnreachableError))
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _parts(self, consumer: int, consumers: int, threads: Executor) -> Iterator[Batch]:
+    def _parts(self, worker: int, workers: int, memory: Memory, threads: Executor) -> Iterator[Batch]:
+        consumer, consumers = self.rank + self.ranks * worker, self.ranks * workers
         samples, passes = self.manifest.samples, self.passes
         steps = passes.steps(samples)
         shards = KeptSidecars(self.shards, plan.lanes_a_consumer(consumers, self.order.lanes))
@@ -111,8 +119,9 @@ class ClipStream(IterableDataset[Batch | Failure]):
                     coming = self._lanes(epoch + 1, 0, consumer, consumers, shards, threads)
                 start = step * passes.global_batch
                 stop = min(start + passes.global_batch, samples)
+                room = _Room(plan.numbers(start, stop, self.rank, self.ranks), workers, memory)
                 numbers = plan.numbers(start, stop, consumer, consumers)
-                yield self._part(epoch, step, list(numbers), lanes, substitutes)
+                yield self._part(epoch, step, numbers, lanes, substitutes, room)
             if self.shards.reads_to_the_end:
                 lanes.finish()
 
@@ -131,14 +140,9 @@ class ClipStream(IterableDataset[Batch | Failure]):
         return Lanes(plan.lanes_of(consumer, consumers, lanes), reader, threads)
 
     def _part(
-        self, epoch: int, step: int, numbers: list[int], lanes: Lanes, substitutes: Substitutes
+        self, epoch: int, step: int, numbers: range, lanes: Lanes, substitutes: Substitutes, room: "_Room"
     ) -> Batch:
-        # All that is handed over is shared here, where a failure can be told: the queue's thread would lose the batch.
-        shared = get_worker_info() is not None
-        room = _Room(len(numbers), shared)
         labels = torch.empty(len(numbers), dtype=torch.int64)
-        if shared and numbers:
-            labels = shared_bytes(labels.nbytes).view(torch.int64)
         keys, replaced = [], []
         began, read_s = time.perf_counter(), 0.0
         for place, number in enumerate(numbers):
@@ -146,7 +150,7 @@ class ClipStream(IterableDataset[Batch | Failure]):
             asked = time.perf_counter()
             span = lanes.next(lane)
             read_s += time.perf_counter() - asked
-            cut = functools.partial(self._cut, epoch, number, room, place)
+            cut = functools.partial(self._cut, epoch, number, room)
             try:
                 label = cut(span)
             except DamagedError as damage:
@@ -155,42 +159,42 @@ class ClipStream(IterableDataset[Batch | Failure]):
             labels[place] = -1 if label is None else label
             keys.append(span.row.key)
         seconds = Seconds(read_s, time.perf_counter() - began - read_s)
-        return Batch(epoch, step, numbers, keys, labels, room.clips, replaced, seconds=seconds)
+        return Batch(epoch, step, list(numbers), keys, labels, room.part(numbers), replaced, seconds=seconds)
 
-    def _cut(self, epoch: int, number: int, room: "_Room", place: int, span: Span) -> int | None:
-        """Fill `place` in `room` for sample `number` of the epoch; returns its label."""
+    def _cut(self, epoch: int, number: int, room: "_Room", span: Span) -> int | None:
+        """Fill the place of sample `number` of the epoch in `room`; returns its label."""
         rng = plan.augmentation_rng(self.order.seed, epoch, number)
         sample = checked(span)
-        return self.cutter(sample, rng, room.clip(place, self.cutter.shape(sample)))
+        return self.cutter(sample, rng, room.clip(number, self.cutter.shape(sample)))
 
 
 class _Room:
-    """The memory of a part's clips, made when the first one's shape is known.
+    """The memory of a rank's clips of a step, the samples `numbers`; made when the shape of the first one is known.
 
-    All of a part have that shape: where it follows from the video (whole frames in evaluation), a part is one video.
+    All of a step have that shape: where it follows from the video (whole frames in evaluation), a step is one video.
     """
 
-    def __init__(self, count: int, shared: bool) -> None:
-        self._count, self._shared = count, shared
-        self.clips = torch.empty(0)
+    def __init__(self, numbers: range, workers: int, memory: Memory) -> None:
+        self._numbers, self._workers, self._memory = numbers, workers, memory
+        self._clips = torch.empty(0)
 
-    def clip(self, place: int, shape: Sequence[int]) -> Tensor:
-        """The memory of clip number `place`, to be filled."""
-        if not len(self.clips):
-            self.clips = empty_clips(self._count, shape, shared=self._shared)
-        return self.clips[place]
+    def clip(self, number: int, shape: Sequence[int]) -> Tensor:
+        """The memory of sample `number`'s clip, to be filled."""
+        if not len(self._clips):
+            self._clips = self._memory(len(self._numbers), shape)
+        return self._clips[self._numbers.index(number)]
+
+    def part(self, numbers: range) -> Tensor:
+        """The clips of `numbers`, those of one of the loader processes; (0,) where there are none."""
+        return self._clips[self._numbers.index(numbers[0]) :: self._workers] if numbers else self._clips
 
 
-def empty_clips(clips: int, shape: Sequence[int], pin: bool = False, shared: bool = False) -> Tensor:
-    """Unfilled uint8 (clips, *shape), each frame's pixels interleaved in memory; `shape` ends in 3, height, width.
+def empty_clips(clips: int, shape: Sequence[int], pin: bool = False) -> Tensor:
+    """Unfilled uint8 (clips, *shape), each frame's pixels interleaved in memory; `shape` ends in 3, height, width."""
+    return clips_in(torch.empty(clips * prod(shape), dtype=torch.uint8, pin_memory=pin), clips, shape)
 
-    `shared` memory can be handed to another process as it is. Raises `UserError` where there is no room for it.
-    """
+
+def clips_in(memory: Tensor, clips: int, shape: Sequence[int]) -> Tensor:
+    """`memory`, uint8 (bytes,), as `empty_clips`."""
     *outer, channels, height, width = shape
-    size = (clips, *outer, height, width, channels)
-    memory = (
-        shared_bytes(prod(size)).view(size)
-        if shared
-        else torch.empty(size, dtype=torch.uint8, pin_memory=pin)
-    )
-    return memory.movedim(-1, -3)
+    return memory.view(clips, *outer, height, width, channels).movedim(-1, -3)

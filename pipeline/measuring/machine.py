@@ -15,8 +15,8 @@ from pipeline.data.cache import shards_of
 from pipeline.data.clips import train_cutter
 from pipeline.data.loader import batches
 from pipeline.data.samples import Sample
-from pipeline.data.shared import PREFETCHED_STEPS
 from pipeline.data.stream import ClipStream, Cutter, Passes
+from pipeline.handover.shared import SLOTS
 from pipeline.measuring.rates import Rates
 from pipeline.order import position
 
@@ -58,7 +58,7 @@ def measure_rates(config: Config, seconds: float) -> Rates:
         handover_s=loaded.thread_s / loaded.samples / repeats,
         store_mb_s=read.samples * split.bytes / split.samples / read.seconds / 1e6,
         worker_bytes=loaded.worker_bytes,
-        steps_ahead=PREFETCHED_STEPS + 1,
+        steps_ahead=SLOTS,
     )
 
 

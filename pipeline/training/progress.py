@@ -9,7 +9,7 @@ import torch
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.data import corrupt
-from pipeline.data.shared import check_room
+from pipeline.handover.shared import check_room
 from pipeline.order import position
 from pipeline.order.position import Position
 from pipeline.ranks.distributed import World

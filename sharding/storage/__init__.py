@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO, cast
 
 from sharding.errors import UnreachableError, UserError
@@ -164,6 +165,11 @@ class _Output(io.RawIOBase):
 
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<bucket>[^/]*)/*(?P<key>.*)", re.DOTALL)
+
+
+def module_of(url: Url) -> str:
+    """The name of the module that `url` is read with, for processes that are to have it from the start."""
+    return cast(ModuleType, _locate(url)[0]).__name__
 
 
 def _locate(url: Url) -> tuple[Store, Location]:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from pipeline.data.loader import PREFETCHED_STEPS, batches
+from pipeline.data.loader import batches
 from pipeline.data.samples import Sample
 from pipeline.data.stream import ClipStream, Passes
+from pipeline.handover.shared import PREFETCHED_STEPS
 from pipeline.order import plan
 from sharding.errors import UserError
 from tests import shards

@@ -1,17 +1,19 @@
 """The shared memory in which loader processes hand over clips: what a run needs of it, and what to do without it."""
 
+import errno
 import os
+import tempfile
 from math import prod
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import BinaryIO, cast
 
 from pipeline.config import Config
 from sharding.errors import UserError
 
 PREFETCHED_STEPS = 3
-"""Parts of batches that each loader process has ready."""
+"""Batches that the loader processes have ready, or are at, while one is in use."""
+SLOTS = PREFETCHED_STEPS + 2
+"""Batches in a ring: beside those, the one in use, and the next one, which is asked for before that is let go."""
 
 FOLDER = Path("/dev/shm")
 _REMEDY = (
@@ -20,23 +22,31 @@ _REMEDY = (
 )
 
 
-def shared_bytes(count: int) -> Tensor:
-    """Unfilled shared memory, uint8 (count,). Raises `UserError` where there is no room for it."""
+def shared_file() -> BinaryIO:
+    """An empty file in shared memory, without a name: it is gone with the last process that has it open."""
+    # Where there is no such folder the system's temporary one serves, if more slowly.
+    return cast(BinaryIO, tempfile.TemporaryFile(buffering=0, dir=FOLDER if FOLDER.is_dir() else None))
+
+
+def reserve(file: int, offset: int, count: int) -> None:
+    """Make sure of `count` bytes of a shared file from `offset` on. Raises `UserError` where there is no room for them.
+
+    Memory that is not made sure of is a bus error when it is written to.
+    """
     try:
-        storage = torch.UntypedStorage._new_shared(count)  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        if "shared memory" not in str(error):
+        os.posix_fallocate(file, offset, count)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT):
             raise
         raise UserError(
             f"{FOLDER}: no room for {_mb(count)} of shared memory, {_mb(bytes_free())} are free; {_REMEDY}"
         ) from None
-    return torch.empty(0, dtype=torch.uint8).set_(storage)
 
 
 def check_room(config: Config, ranks: int) -> None:
     """Raise `UserError` where the loader processes of a run on `ranks` ranks are certain to fill the shared memory.
 
-    Each rank holds `PREFETCHED_STEPS` steps that are ready, and one that is in use.
+    Each rank has a ring of `SLOTS` batches to train on.
     """
     if not config.data.workers or not FOLDER.is_dir():
         return
@@ -45,7 +55,7 @@ def check_room(config: Config, ranks: int) -> None:
     if found < needed:
         raise UserError(
             f"{FOLDER}: {_mb(found)} of shared memory are free, {_mb(needed)} are needed to hand over "
-            f"{PREFETCHED_STEPS + 1} steps of {_clips(config, ranks, here)} clips on this host; {_REMEDY}"
+            f"{SLOTS} steps of {_clips(config, ranks, here)} clips on this host; {_REMEDY}"
         )
 
 
@@ -54,7 +64,7 @@ def bytes_needed(config: Config, ranks: int, here: int) -> int:
     if not config.data.workers:
         return 0
     clip = prod((config.model.num_frames, 3, config.data.size, config.data.size))
-    return (PREFETCHED_STEPS + 1) * _clips(config, ranks, here) * clip
+    return SLOTS * _clips(config, ranks, here) * clip
 
 
 def bytes_free() -> int:

@@ -1,17 +1,21 @@
 """Shared memory that is too small is said at the start, or ends the run in one line: no hang, no early end."""
 
+import errno
 import os
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from pipeline import config
-from pipeline.data import loader, shared
-from pipeline.data.batch import Batch
-from pipeline.data.shared import check_room, shared_bytes
+from pipeline.data import loader
 from pipeline.data.stream import ClipStream
+from pipeline.handover import shared
+from pipeline.handover.shared import check_room, reserve, shared_file
 from pipeline.order import plan
 from sharding.errors import UserError
 from tests import shards
@@ -37,41 +41,38 @@ def test_what_a_run_needs_is_held_against_what_there_is(monkeypatch: pytest.Monk
     monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(64_000_000))  # Docker's default
     with pytest.raises(UserError) as caught:
         check_room(settings(), ranks=1)
-    needed = 4 * 64 * CLIP / 1e6
+    needed = 5 * 64 * CLIP / 1e6
     assert f"64.0 MB of shared memory are free, {needed:,.1f} MB are needed" in str(caught.value)
     assert "docker run --shm-size" in str(caught.value) and "\n" not in str(caught.value)
     check_room(settings(workers=0), ranks=1)  # nothing is handed over
-    monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(4 * 64 * CLIP + 4096))
+    monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(5 * 64 * CLIP + 4096))
     check_room(settings(), ranks=1)
 
 
 def test_the_ranks_of_a_host_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(4 * 32 * CLIP + 4096))
+    monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(5 * 32 * CLIP + 4096))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     check_room(settings(), ranks=4)  # half of the global batch on this host
-    with pytest.raises(UserError, match="4 steps of 64 clips on this host"):
+    with pytest.raises(UserError, match="5 steps of 64 clips on this host"):
         check_room(settings(), ranks=2)
 
 
 def test_memory_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(count: int) -> None:
-        raise RuntimeError(
-            "unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)"
-        )
+    def full(file: int, offset: int, count: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shared.torch.UntypedStorage, "_new_shared", full)
-    with pytest.raises(UserError, match=r"/dev/shm: no room for 1\.0 MB of shared memory"):
-        shared_bytes(1_000_000)
-
-
-def parts(*steps: int) -> list[Batch]:
-    return [Batch(0, step, [], [], shared.torch.empty(0), shared.torch.empty(0)) for step in steps]
+    monkeypatch.setattr(shared.os, "posix_fallocate", full)
+    with (
+        shared_file() as file,
+        pytest.raises(UserError, match=r"/dev/shm: no room for 1\.0 MB of shared memory"),
+    ):
+        reserve(file.fileno(), 0, 1_000_000)
 
 
-@pytest.mark.parametrize("found", [parts(1, 2), parts(1)])
-def test_a_lost_part_ends_the_run(found: list[Batch]) -> None:
-    with pytest.raises(UserError, match=r"a part of step .* is missing: a loader process lost it"):
-        loader._assembled(found, 2, pin=False)
+def test_a_lost_part_ends_the_run() -> None:
+    parts = [loader.Part(0, step, [], [], np.empty(0, np.int64), (), []) for step in (1, 2)]
+    with pytest.raises(UserError, match=r"a part of step \(0, 1\) .* is missing: a loader process lost it"):
+        loader._assembled(parts, memory=lambda count: torch.empty(count))
 
 
 def test_a_loader_that_ends_early_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,10 +98,8 @@ def test_a_loader_that_ends_early_is_an_error(tmp_path: Path, monkeypatch: pytes
         1,
     )
     assert len(list(loader.batches(stream, workers=0))) == 5
-    whole = ClipStream.__iter__
-    monkeypatch.setattr(
-        ClipStream, "__iter__", lambda self: (part for part, _ in zip(whole(self), range(3), strict=False))
-    )
+    whole = ClipStream.parts
+    monkeypatch.setattr(ClipStream, "parts", lambda *which: islice(whole(*which), 3))
     with pytest.raises(UserError, match="the loader ended after 3 of 5 batches"):
         list(loader.batches(stream, workers=0))
 
