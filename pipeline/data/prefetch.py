@@ -37,7 +37,7 @@ def on_device(
             for tensor in (changed.clips, changed.labels, *mixed):
                 tensor.record_stream(training)  # its memory is not used anew before the step has read it
             yield changed
-            while copied_from and copied_from[0][0].query():
+            while copied_from and copied_from[0][0].query():  # type: ignore[no-untyped-call]
                 copied_from.popleft()
     finally:
         copies.synchronize()

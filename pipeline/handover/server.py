@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
+from types import FunctionType, ModuleType
 
-from pipeline.handover import imported
 from pipeline.ranks import signals
 
+_LAST = "pipeline.handover.inherited"
 _preloaded: list[str] = []
 """What the server was told to import when it started."""
 
@@ -22,8 +23,8 @@ def server(modules: Sequence[str]) -> tuple[ForkServerContext, list[str]]:
     """
     context = multiprocessing.get_context("forkserver")
     if not _preloaded:
-        _preloaded.extend(dict.fromkeys([*modules, *_main_module()]))
-    context.set_forkserver_preload([*_preloaded, imported.__name__])
+        _preloaded.extend(dict.fromkeys([*modules, *_of_main()]))
+    context.set_forkserver_preload([*_preloaded, _LAST])
     # The server inherits the blocked signals, and its workers inherit them from it, from their first moment on.
     resource_tracker.ensure_running()  # the server's, which would unblock two of them when it starts
     with _blocked(set(signals.STOP)):  # the training process alone answers
@@ -31,10 +32,21 @@ def server(modules: Sequence[str]) -> tuple[ForkServerContext, list[str]]:
     return context, _preloaded
 
 
-def _main_module() -> list[str]:
-    """The program that runs, if it was started as a module: every process imports it once more, by another name."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return [spec.name] if spec is not None and not spec.name.endswith("__main__") else []
+def missing(modules: Sequence[str]) -> list[str]:
+    """Which of `modules` this process did not get from the server, which keeps silent about what it cannot import."""
+    inherited = sys.modules.get(_LAST)
+    return [name for name in modules if inherited is None or name not in inherited.MODULES]
+
+
+def _of_main() -> list[str]:
+    """What the program's own file imports: multiprocessing runs that file once more in every process."""
+    found = set()
+    for value in vars(sys.modules["__main__"]).values():
+        if isinstance(value, ModuleType):
+            found.add(value.__name__)
+        elif isinstance(value, type | FunctionType):
+            found.add(value.__module__)
+    return sorted(name for name in found - {"__main__"} if name in sys.modules)
 
 
 @contextmanager

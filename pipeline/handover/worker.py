@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pipeline.handover import imported
 from pipeline.handover.ring import Slots
+from pipeline.handover.server import missing
 
 
 class Job(Protocol):
@@ -84,7 +84,7 @@ def serve(connection: Connection, worker: int, workers: int, modules: list[str])
     # Whoever sends is never kept waiting, nor is the end of the training process missed, whatever this one is at.
     threading.Thread(target=_receive, args=(connection, commands, closed), daemon=True).start()
     jobs: dict[int, _Begun] = {}
-    _send(connection, Hello(imported.missing(modules)))
+    _send(connection, Hello(missing(modules)))
     while True:
         command, file = commands.get()
         match command:
