@@ -71,9 +71,10 @@ class Ring:
     def _mapped(self, slot: int, count: int) -> mmap.mmap:
         if slot not in self._maps or len(self._maps[slot]) < count:
             self._forget(slot)
-            self._maps[slot] = _map(self.file.fileno(), slot, count)
+            memory = _map(self.file.fileno(), slot, count)
             if self._pin:
-                _pin(self._maps[slot])
+                _pin(memory)
+            self._maps[slot] = memory
         return self._maps[slot]
 
     def _forget(self, slot: int) -> None:

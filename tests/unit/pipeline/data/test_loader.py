@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
+from pipeline.data import loader
 from pipeline.data.loader import batches
 from pipeline.data.samples import Sample
 from pipeline.data.stream import ClipStream, Passes
-from pipeline.handover.shared import PREFETCHED_STEPS
+from pipeline.handover.shared import PREFETCHED_STEPS, SLOTS
 from pipeline.order import plan
 from sharding.errors import UserError
 from tests import shards
@@ -168,3 +170,149 @@ def test_training_workers_fill_their_queues_with_the_next_epoch_during_validatio
     assert count.stat().st_size == full
     assert next(training).epoch == 1
     training.close()
+
+
+class NumberedCutter(Cutter):
+    """Clips of ten channels, each filled with its sample's number; more of them a video for `views`."""
+
+    def __init__(self, grow: bool = False) -> None:
+        super().__init__()
+        self.grow = grow
+
+    def shape(self, sample: Sample) -> tuple[int, ...]:
+        return 3, 2, 10, 4, 4 + (number_of(sample.row.key) if self.grow else 0)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+        out.fill_(number_of(sample.row.key))
+        return sample.row.label
+
+
+def number_of(key: str) -> int:
+    return int(key.removeprefix("clip-"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_that_are_kept_stay_as_they_are(tmp_path: Path, workers: int) -> None:
+    kept = list(batches(stream(str(tmp_path), NumberedCutter()), workers))
+    assert len(kept) == 10 > SLOTS
+    for batch in kept:
+        assert batch.clips.shape == (4, 3, 2, 10, 4, 4) and batch.clips.stride()[-3:] == (1, 40, 10)
+        assert [clip.unique().tolist() for clip in batch.clips] == [[number_of(key)] for key in batch.keys]
+
+
+def test_only_what_is_left_of_a_batch_is_kept(tmp_path: Path) -> None:
+    made = batches(stream(str(tmp_path), NumberedCutter()), workers=2)
+    kept = [(batch.keys[1], batch.clips[1, 2, 0]) for batch in made]
+    assert [clip.unique().tolist() for _, clip in kept] == [[number_of(key)] for key, _ in kept]
+
+
+@pytest.mark.parametrize("workers", [0, 2, 3])
+def test_videos_of_any_size_come_one_by_one(tmp_path: Path, workers: int) -> None:
+    split = shards.make(tmp_path, [7])
+    passes = Passes(1, drop_last=False)
+    order = plan.Order(0, lanes=2, window=3)
+    made = batches(ClipStream(split, NumberedCutter(grow=True), order, passes, 0, 1), workers)
+    for batch in made:
+        number = number_of(batch.keys[0])
+        assert batch.clips.shape == (1, 3, 2, 10, 4, 4 + number)
+        assert batch.clips.unique().tolist() == [number]
+
+
+def test_more_ranks_than_samples_leave_an_empty_last_batch(tmp_path: Path) -> None:
+    split = shards.make(tmp_path, [4])
+    passes = Passes(3, drop_last=False)
+    stream = ClipStream(split, NumberedCutter(), plan.Order(0, 3, 1), passes, 2, 3)
+    for workers in (0, 2):
+        first, last = batches(stream, workers)
+        assert (len(first.clips), first.numbers) == (1, [2])
+        assert (last.numbers, last.keys, len(last.labels), len(last.clips)) == ([], [], 0, 0)
+
+
+def test_labels_may_be_rows() -> None:
+    rows = np.eye(5, dtype=np.float32)
+    found = [
+        loader.Part(0, 0, [0, 2], ["a", "c"], rows[[0, 2]], (2, 3, 4, 4), []),
+        loader.Part(0, 0, [1], ["b"], rows[[1]], (2, 3, 4, 4), ["b"]),
+        loader.Part(0, 0, [], [], np.empty(0, np.int64), (), []),
+    ]
+    batch = loader._assembled(found, lambda count: torch.empty(count, dtype=torch.uint8))
+    assert (batch.keys, batch.numbers, batch.replaced) == (["a", "b", "c"], [0, 1, 2], ["b"])
+    assert batch.labels.tolist() == rows[:3].tolist()
+    assert batch.clips.shape == (3, 2, 3, 4, 4)
+
+
+def test_clips_of_several_shapes_in_one_step_are_refused() -> None:
+    found = [loader.Part(0, 0, [n], ["a"], np.zeros(1), (2, 3, 4, 4 + n), []) for n in range(2)]
+    with pytest.raises(RuntimeError, match="the clips of one step have several shapes"):
+        loader._assembled(found, lambda count: torch.empty(count, dtype=torch.uint8))
+
+
+def test_an_evaluation_uses_the_processes_that_are_there(tmp_path: Path) -> None:
+    training = batches(stream(str(tmp_path / "train")), workers=2)
+    before = [next(training).keys for _ in range(3)]
+    there = multiprocessing.active_children()
+    validation = batches(stream(str(tmp_path / "validation")), workers=2)
+    next(validation)
+    assert multiprocessing.active_children() == there
+    assert len(list(validation)) == 9
+    validation = batches(stream(str(tmp_path / "validation")), workers=2)
+    next(validation)
+    validation.close()  # told to stop in an evaluation
+    assert multiprocessing.active_children() == there
+    keys = before + [batch.keys for batch in training]
+    assert keys == [batch.keys for batch in batches(stream(str(tmp_path / "train")), workers=0)]
+    for process in there:
+        process.join(timeout=10)
+    assert not any(process.is_alive() for process in there)
+
+
+class CrashingCutter(Cutter):
+    """Has a bug."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+        raise ZeroDivisionError("a bug")
+
+
+def test_a_bug_in_a_loader_process_shows_its_trace(tmp_path: Path) -> None:
+    with pytest.raises(
+        RuntimeError, match=r"a loader process failed:\nTraceback[^$]*ZeroDivisionError: a bug"
+    ):
+        next(batches(stream(str(tmp_path), CrashingCutter()), workers=2))
+
+
+ODD = """
+import sys
+from tests.unit.pipeline.data.test_loader import Cutter
+class OddCutter(Cutter): pass
+if sys.argv[0] == "-c":  # multiprocessing's server
+    raise {error}("odd")
+"""
+USING_ODD = """
+import sys
+import odd
+from pipeline.data.loader import batches
+from sharding.errors import UserError
+from tests.unit.pipeline.data.test_loader import stream
+if __name__ == "__main__":
+    try:
+        print(len(list(batches(stream(sys.argv[1], odd.OddCutter()), workers=2))))
+    except UserError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "printed", "told"),
+    [
+        ("ImportError", "10", "warning: each loader process imports odd for itself: their server could not"),
+        ("ValueError", "no loader process can be started (", "ValueError: odd"),
+    ],
+)
+def test_what_the_server_cannot_import_is_said(tmp_path: Path, error: str, printed: str, told: str) -> None:
+    (tmp_path / "odd.py").write_text(ODD.format(error=error))
+    (tmp_path / "program.py").write_text(USING_ODD)
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
+    env = environment({"PYTHONPATH": f"{ROOT}:{tmp_path}"})
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=100)
+    assert done.stdout.startswith(printed), done.stdout + done.stderr
+    assert told in done.stderr
