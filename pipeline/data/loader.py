@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from typing import Any
@@ -80,7 +80,7 @@ class Part:
     labels: NDArray[Any]
     shape: tuple[int, ...]
     replaced: list[str]
-    seconds: Seconds
+    seconds: Seconds = field(default_factory=Seconds)
 
 
 @dataclass(frozen=True)
