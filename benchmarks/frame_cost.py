@@ -23,9 +23,9 @@ from benchmarks import videos
 from sharding.building import sample
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
+from sharding.lists.videos import Video
 from sharding.sources import decode
 from sharding.sources.resize import Resizer
-from sharding.sources.videos import Video
 from sharding.workers import memory as memory_of_workers
 
 Sides = dict[str, Callable[[], object]]

@@ -37,7 +37,7 @@ from sharding.building import build, job
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
 from sharding.format.recipe import claim
-from sharding.sources import annotations
+from sharding.lists import annotations
 from sharding.sources.decode import read
 from sharding.sources.resize import Resizer
 from sharding.workers import memory as memory_of_workers

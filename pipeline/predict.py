@@ -30,8 +30,8 @@ from sharding.building import sample as encoding
 from sharding.building.settings import Settings
 from sharding.errors import UserError, one_line_errors
 from sharding.format.shard import Meta, SampleRow
+from sharding.lists.videos import Video
 from sharding.sources.decode import Unusable
-from sharding.sources.videos import Video
 
 Show = Callable[[str, list[dict[str, Any]]], str]
 VIEWS_AT_A_TIME = 16

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sharding import __version__
 from sharding.arguments import Arguments, at_least_1, place
-from sharding.sources.annotations import DATASETS
+from sharding.lists.annotations import DATASETS
 
 
 def parser() -> Arguments:

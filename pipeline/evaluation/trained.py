@@ -16,7 +16,7 @@ from sharding import storage
 from sharding.building.settings import Settings
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
-from sharding.sources import something
+from sharding.lists import something
 
 _DATASETS = {"v1": "sthv1", "v2": "sthv2", "k400": "Kinetics-400"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sharding.archives.films import Films
 from sharding.building.budget import Budget
 from sharding.errors import UserError
-from sharding.sources.videos import Video
+from sharding.lists.videos import Video
 
 _SHOWN = 3
 

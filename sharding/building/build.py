@@ -29,8 +29,8 @@ from sharding.format import manifest
 from sharding.format.manifest import Manifest
 from sharding.format.recipe import claim
 from sharding.format.shard import Recipe, Sidecar
-from sharding.sources import annotations
-from sharding.sources.videos import Annotations
+from sharding.lists import annotations
+from sharding.lists.videos import Annotations
 from sharding.workers import pool, progress
 
 

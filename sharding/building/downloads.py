@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sharding.archives.films import Downloads
 from sharding.errors import UserError
-from sharding.sources.something import V2_FILES
+from sharding.lists.something import V2_FILES
 
 
 def look(folder: Path | None, spool: Path | None, out: str) -> Downloads | None:

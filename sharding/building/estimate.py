@@ -20,10 +20,10 @@ from sharding.building.losses import Losses
 from sharding.building.settings import Settings
 from sharding.errors import UserError
 from sharding.format import shard
+from sharding.lists.videos import Video
 from sharding.pages import units
 from sharding.pages.figure import Figure, mean, total
 from sharding.sources.decode import Unusable
-from sharding.sources.videos import Video
 from sharding.workers import memory, pool, progress
 
 # Behind its samples a tar has two blocks of 512 bytes, and is filled up to 20: by 9.5 on average.

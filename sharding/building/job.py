@@ -13,8 +13,8 @@ from sharding.errors import UserError
 from sharding.format import shard
 from sharding.format.recipe import confirm
 from sharding.format.shard import Failure, Place, Recipe, Sidecar
+from sharding.lists.videos import Video
 from sharding.sources.decode import Unusable
-from sharding.sources.videos import Video
 from sharding.workers import memory, pool
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from sharding.sources.videos import Video
+from sharding.lists.videos import Video
 
 
 def notes(

@@ -14,11 +14,11 @@ from sharding.building.spool import Spool
 from sharding.errors import UserError
 from sharding.format import mjpeg
 from sharding.format.shard import member_fault
+from sharding.lists.videos import Video
 from sharding.sources import blame, count, decode
 from sharding.sources.decode import Source, Unusable
 from sharding.sources.fault import check_inside
 from sharding.sources.resize import Resizer
-from sharding.sources.videos import Video
 
 
 def encode(video: Video, folder: Path | Films, settings: Settings) -> tuple[dict[str, Any], Spool]:

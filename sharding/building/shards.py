@@ -6,7 +6,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from sharding.sources.videos import Video
+from sharding.lists.videos import Video
 
 
 class Piece(Sequence[Video]):

@@ -1,1 +1,1 @@
-"""Annotations and videos as people have them: which there are, decoded and resized. May import `format`."""
+"""Videos as people have them, decoded and resized. May import `format`."""

@@ -36,12 +36,14 @@ _EVALUATION = {"pipeline.training", *_TRAINING}
 ROOM_MAY_IMPORT = {
     "sharding.storage": set[str](),
     "sharding.format": {"sharding.storage"},
+    "sharding.lists": {"sharding.format"},
     "sharding.sources": {"sharding.format"},
     "sharding.archives": {"sharding.storage"},
     "sharding.fingerprints": {"sharding.format", "sharding.storage", "sharding.workers"},
     "sharding.pages": {"sharding.format", "sharding.storage"},
     "sharding.workers": set[str](),
     "sharding.building": {
+        "sharding.lists",
         "sharding.sources",
         "sharding.archives",
         "sharding.workers",

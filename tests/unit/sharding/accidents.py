@@ -9,7 +9,7 @@ from sharding.building import job, sample, spool
 from sharding.building.settings import Settings
 from sharding.format import recipe
 from sharding.format.shard import Sidecar
-from sharding.sources.videos import Video
+from sharding.lists.videos import Video
 from sharding.workers.pool import Report
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from sharding.building import absent, budget
 from sharding.errors import UserError
-from sharding.sources.videos import Video
+from sharding.lists.videos import Video
 
 
 def videos(*paths: str) -> list[Video]:

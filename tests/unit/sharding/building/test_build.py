@@ -23,7 +23,7 @@ from sharding.building.tasks import Part
 from sharding.errors import UserError
 from sharding.format import manifest, mjpeg, shard
 from sharding.format.shard import Failure, load_sidecar, unpack
-from sharding.sources.videos import Annotations, Video
+from sharding.lists.videos import Annotations, Video
 from tests.unit.sharding import accidents
 from tests.unit.sharding.videos import CLASSES, real_clips, tree, write_set, written_json
 

@@ -1,5 +1,5 @@
 from sharding.building.oddities import notes
-from sharding.sources.videos import Video
+from sharding.lists.videos import Video
 
 
 def test_nothing_is_said_of_ordinary_annotations() -> None:

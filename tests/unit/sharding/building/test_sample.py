@@ -14,9 +14,9 @@ from sharding.building import sample, spool
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
 from sharding.format.shard import member_fault
+from sharding.lists.videos import Video
 from sharding.sources import blame, count, decode, times
 from sharding.sources.decode import Unusable
-from sharding.sources.videos import Video
 from tests.unit.sharding.videos import picture, psnr, write_video
 
 

@@ -12,9 +12,9 @@ from benchmarks.colours import components
 from sharding.building import sample
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
+from sharding.lists.videos import Video
 from sharding.sources.decode import read
 from sharding.sources.resize import Resizer, target_size
-from sharding.sources.videos import Video
 from tests.unit.sharding.videos import write_video
 
 Floats = npt.NDArray[np.float64]

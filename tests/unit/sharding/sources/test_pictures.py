@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 from sharding.building import sample
 from sharding.building.settings import Settings
 from sharding.format import mjpeg
+from sharding.lists.videos import Video
 from sharding.sources.decode import Unusable, read
 from sharding.sources.turn import UPRIGHT, turn_of, turn_of_exif
-from sharding.sources.videos import Video
 from tests.unit.sharding.videos import picture, psnr, shown
 
 

@@ -12,7 +12,7 @@ from typing import TextIO, overload
 
 from sharding.errors import UserError
 from sharding.format.keys import MAX_KEY_BYTES
-from sharding.sources.videos import Annotations, Video, check_keys, read_lines, read_text
+from sharding.lists.videos import Annotations, Video, check_keys, read_lines, read_text
 
 COLUMNS = ("path", "label", "split", "id", "start", "end")
 _HASH_DIGITS = 16

@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from sharding.errors import UserError
-from sharding.sources import something
-from sharding.sources.listing import Listing
-from sharding.sources.videos import Annotations
+from sharding.lists import something
+from sharding.lists.listing import Listing
+from sharding.lists.videos import Annotations
 
 DATASETS = ("sthv1", "sthv2", "csv")
 

@@ -4,9 +4,9 @@ import pytest
 
 from sharding.errors import UserError
 from sharding.format.keys import MAX_KEY_BYTES, key_fault
-from sharding.sources.annotations import load, load_all, splits
-from sharding.sources.listing import key_of
-from sharding.sources.videos import Video
+from sharding.lists.annotations import load, load_all, splits
+from sharding.lists.listing import key_of
+from sharding.lists.videos import Video
 
 
 def write(folder: Path, text: str) -> Path:

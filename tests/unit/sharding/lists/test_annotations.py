@@ -6,8 +6,8 @@ import pytest
 
 from sharding.errors import UserError
 from sharding.format.keys import MAX_KEY_BYTES, key_fault
-from sharding.sources.annotations import load, load_all, splits
-from sharding.sources.videos import Annotations, Video, fingerprint
+from sharding.lists.annotations import load, load_all, splits
+from sharding.lists.videos import Annotations, Video, fingerprint
 
 CLASSES = ["Pushing something from left to right", "Approaching something with your camera"]
 

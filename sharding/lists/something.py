@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sharding.errors import UserError
-from sharding.sources.videos import Annotations, Video, check_keys, read_lines, read_text, split_lines
+from sharding.lists.videos import Annotations, Video, check_keys, read_lines, read_text, split_lines
 
 SPLITS = ("train", "validation", "test")
 
