@@ -26,7 +26,7 @@ from torchvision.transforms.v2 import functional
 
 from benchmarks.loader import BATCH, FRAMES, ORDER, SCALES, SIZE, TURNS, prepare
 from pipeline.data import sampling
-from pipeline.data.clips import FrameDecoder
+from pipeline.data.inputs import FrameDecoder
 from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.samples import Sample, checked
 from pipeline.data.stream import empty_clips

@@ -74,6 +74,8 @@ class Model(Section):
     "Frames over which a temporal aggregation module blends each channel: its own and its neighbours."
     dropout: float = Field(0.5, ge=0, lt=1)
     "Share of the features that dropout removes before the classifier."
+    in_channels: Literal[3, 10] = 3
+    "Channels of a clip's frame: 3 of colour, or 10 of optical flow, x and y of five steps, from a set of flow."
 
 
 class Data(Section):
@@ -93,6 +95,8 @@ class Data(Section):
     "Training frames: one from each segment of the video; the reference's rule, which never sees the tail; or as below."
     dense_stride: int = Field(2, ge=1)
     "Dense training clips take every so many-th frame from a random start."
+    frames_per_group: int = Field(1, ge=1)
+    "Frames in a row from each segment of a video, which are fewer then; in evaluation too. Not in dense clips."
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     "Shares of the shorter side that a training crop may have."
     flip: Literal["label", "reference", "none"] = "label"
@@ -288,6 +292,20 @@ class Config(Section):
     optim: Optim = Optim()
     init: Init = Init()
     run: Run
+
+    @model_validator(mode="after")
+    def _clips_fit(self) -> "Config":
+        if self.model.num_frames % self.data.frames_per_group:
+            raise ValueError(
+                f"data.frames_per_group {self.data.frames_per_group} must divide model.num_frames "
+                f"{self.model.num_frames}"
+            )
+        if self.model.in_channels != 3 and (self.augment.operations or self.augment.jitter):
+            raise ValueError(
+                "model.in_channels 10 is optical flow, and augment changes colours; set augment.operations=0 and "
+                "augment.jitter=0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _views_fit(self) -> "Config":

@@ -17,7 +17,7 @@ from dataclasses import asdict
 
 from blvnet import zoo
 from pipeline.config import Run
-from pipeline.data.splits import is_labelled
+from pipeline.data.splits import check_input, is_labelled
 from pipeline.evaluation import options, outputs, protocol, said, time_order
 from pipeline.evaluation.predictions import Predictions, predict
 from pipeline.evaluation.scores import score
@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(split: Manifest, trained: Trained, args: argparse.Namespace) -> None:
     """`UserError` where the split cannot be scored, or nothing would be left of its predictions."""
     check_classes(trained, split)
+    check_input(split, trained.config.model.in_channels)
     if not is_labelled(split) and (args.order != "forward" or not args.out):
         raise UserError(
             f"{split.root}: its videos have no labels to score against; with --out alone they are predicted"

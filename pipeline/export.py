@@ -3,10 +3,10 @@
     python -m pipeline.export --checkpoint RUN --format onnx --out model.onnx
     python -m pipeline.export --model blvnet-tam-50-f8x2-v2 --reference-weights FILE --format onnx --out model.onnx
 
-`torch` (a torch.export archive, .pt2) and `onnx` take RGB clips, uint8 (batch, frames, 3, size, size), and give logits
-(batch, classes), for batches of any size; the normalisation is inside. `safetensors` is the network's state dict,
-`reference` a checkpoint of the published implementation. All but the last carry the network's arguments and the names
-of the classes.
+`torch` (a torch.export archive, .pt2) and `onnx` take clips, uint8 (batch, frames, channels, size, size): 3 channels of
+RGB, or 10 of optical flow. They give logits (batch, classes), for batches of any size; the normalisation is inside.
+`safetensors` is the network's state dict, `reference` a checkpoint of the published implementation. All but the last
+carry the network's arguments and the names of the classes.
 """
 
 import json

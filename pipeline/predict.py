@@ -114,6 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.top < 1:
         raise UserError(f"--top {args.top}: must be at least 1")
     model = options.chosen(args, overrides)
+    if model.config.model.in_channels != 3:
+        raise UserError(
+            f"{args.checkpoint or args.model}: a network of optical flow, which a video is not; build a set with "
+            "blvnet-shard build --input flow, and see pipeline.evaluate --out"
+        )
     failed = run(model, videos, args.top, as_json if args.json else as_text)
     return 2 if failed else 0
 

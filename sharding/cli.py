@@ -51,6 +51,8 @@ def _build(args: argparse.Namespace) -> int:
     from sharding.building.build import Request, build
 
     max_failures = budget.parse(args.max_failures)
+    if args.input == "flow" and args.archives is not None:
+        raise UserError("--archives takes films; flow comes in pictures: unpack it, and give --videos")
     archives = downloads.look(args.archives, args.spool, args.out)
     request = Request(
         dataset=args.dataset,
@@ -115,6 +117,7 @@ def _settings(args: argparse.Namespace) -> "Settings":
         samples_per_shard=args.samples_per_shard,
         seed=args.seed,
         follow_links=args.follow_links,
+        input=args.input,
     )
 
 

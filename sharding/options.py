@@ -222,6 +222,12 @@ def _add_what(command: argparse.ArgumentParser, verb: str, archives: bool = Fals
 def _add_settings(command: argparse.ArgumentParser) -> None:
     picture = command.add_argument_group("settings (recorded in the manifest)")
     picture.add_argument(
+        "--input",
+        choices=("rgb", "flow"),
+        default="rgb",
+        help="rgb: videos in colour; flow: for each a folder of optical flow, gray JPEGs of x and y (default: rgb)",
+    )
+    picture.add_argument(
         "--short-side",
         type=_pixels,
         default=256,

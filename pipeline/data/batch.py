@@ -33,12 +33,12 @@ class Seconds(NamedTuple):
 class Batch:
     """A part of a global batch: a rank's, or that of one of its loader processes.
 
-    `numbers`: the samples' numbers in the epoch; `clips`: uint8 (clips, frames, 3, size, size) in training, (videos,
-    views, frames, 3, height, width) in evaluation, channels-last memory, (0,) where there are none; `labels`: int64
-    (clips,), -1 where unknown. With `data.repeats` the loader has clips (videos, repeats, ...) and labels (videos,),
-    which `pipeline.augmentation.batches` makes clips. `replaced`: which of the planned `keys` are damaged, so that
-    others stand in for them.
-    `mixed`: by mixup, in training alone. `seconds`: what its making took, of all its parts together.
+    `numbers`: the samples' numbers in the epoch; `clips`: uint8 (clips, frames, channels, size, size) in training,
+    (videos, views, frames, channels, height, width) in evaluation, channels-last memory, (0,) where there are none;
+    `labels`: int64 (clips,), -1 where unknown. With `data.repeats` the loader has clips (videos, repeats, ...) and
+    labels (videos,), which `pipeline.augmentation.batches` makes clips. `replaced`: which of the planned `keys` are
+    damaged, so that others stand in for them. `mixed`: by mixup, in training alone. `seconds`: what its making took, of
+    all its parts together.
     """
 
     epoch: int

@@ -1,9 +1,11 @@
 """Whether splits can be trained and validated on."""
 
+from pipeline.data.inputs import FLOW_CHANNELS
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
+from sharding.format.recipe import is_flow
 
 
 def load(root: str, split: str, key: str) -> Manifest:
@@ -24,6 +26,21 @@ def load(root: str, split: str, key: str) -> Manifest:
 def _advice(there: list[str], key: str) -> str:
     wanted = [f"{key}={name}" for name in there if (name == "train") == (key == "data.train")]
     return f"set {' or '.join(wanted)}" if wanted else "build that split too"
+
+
+def check_input(split: Manifest, channels: int) -> None:
+    """`UserError` where the pictures of `split` are not what a network of `channels` takes (`model.in_channels`)."""
+    if is_flow(split.settings) == (channels == FLOW_CHANNELS):
+        return
+    if channels == FLOW_CHANNELS:
+        raise UserError(
+            f"{split.root}: pictures in colour, and model.in_channels {channels} is optical flow; give a set that was "
+            "built with --input flow, or set model.in_channels=3"
+        )
+    raise UserError(
+        f"{split.root}: optical flow (built with --input flow), and model.in_channels {channels} is colour; "
+        f"set model.in_channels={FLOW_CHANNELS}, or give a set of videos"
+    )
 
 
 def check_splits(train_set: Manifest, validation_set: Manifest) -> None:

@@ -37,7 +37,7 @@ class Cutter(Protocol):
     """How a sample becomes a clip."""
 
     def shape(self, sample: Sample) -> tuple[int, ...]:
-        """Of what it makes of `sample`: (frames, 3, height, width), or (views, frames, 3, height, width)."""
+        """Of what it makes of `sample`: (frames, channels, height, width), or one such for each of its views."""
         ...
 
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
@@ -190,7 +190,7 @@ class _Room:
 
 
 def empty_clips(clips: int, shape: Sequence[int], pin: bool = False) -> Tensor:
-    """Unfilled uint8 (clips, *shape), each frame's pixels interleaved in memory; `shape` ends in 3, height, width."""
+    """Unfilled uint8 (clips, *shape), pixels interleaved in memory; `shape` ends in channels, height, width."""
     return clips_in(torch.empty(clips * prod(shape), dtype=torch.uint8, pin_memory=pin), clips, shape)
 
 

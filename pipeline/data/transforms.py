@@ -5,7 +5,7 @@ each. A box is (x, y, width, height) in pixels, a flip is horizontal.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -154,6 +154,27 @@ def mirror_bgr(clip: Tensor) -> None:
     rows.copy_(rows.flip(-1))
 
 
+def flipped(clip: Tensor) -> Tensor:
+    """The mirror image of uint8 (T, 3, H, W)."""
+    return clip.flip(-1)
+
+
+def flipped_flow(clip: Tensor) -> Tensor:
+    """The mirror image of uint8 (T, 10, H, W), x and y by turns: what went to the right goes to the left.
+
+    Extractors map -b to b pixels to 0 to 255: zero lies at 127.5, and the sign of x changes with 255 - x, as in TSN.
+    With a mean of a half, the network's input has exactly the other sign then.
+    """
+    turned = clip.flip(-1)
+    turned[:, 0::2].bitwise_not_()  # 255 - x
+    return turned
+
+
+def mirror_flow(clip: Tensor) -> None:
+    """`flipped_flow` in place."""
+    clip.copy_(flipped_flow(clip))
+
+
 @dataclass(frozen=True)
 class TrainTransform:
     """Multi-scale crop and flip: chooses for one clip, the same for all its frames."""
@@ -196,11 +217,18 @@ class EvalTransform:
             return scaled_size(width, height, self.shorter_side)
         return self.size, self.size
 
-    def __call__(self, frames: Tensor, clips: NDArray[np.int64], out: Tensor) -> None:
+    def __call__(
+        self,
+        frames: Tensor,
+        clips: NDArray[np.int64],
+        out: Tensor,
+        mirrored: Callable[[Tensor], Tensor] = flipped,
+    ) -> None:
         """Fill `out` with the crops of the first clip, then of the next.
 
         `frames`: uint8 (F, 3, H, W); `clips`: which of them make each clip, int64 (clips, T); `out`: uint8
-        (clips * num_crops, T, 3, height, width).
+        (clips * num_crops, T, 3, height, width). Or gray ones, (F, 1, H, W), that make the channels of each frame:
+        `clips` is (clips, T, channels). `mirrored` flips (T, channels, height, width).
         """
         height, width = frames.shape[-2:]
         width, height = scaled_size(width, height, self.shorter_side)
@@ -210,5 +238,5 @@ class EvalTransform:
             crops = crop_views(width, height, self.size, self.num_crops)
         for clip, views in zip(torch.from_numpy(clips), torch.split(out, len(crops)), strict=True):
             for view, ((x, y, w, h), flip) in zip(views, crops, strict=True):
-                seen = frames[:, :, y : y + h, x : x + w][clip]
-                view.copy_(seen.flip(-1) if flip else seen)
+                seen = frames[:, :, y : y + h, x : x + w][clip].flatten(1, -3)
+                view.copy_(mirrored(seen) if flip else seen)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from pipeline.config import Config
 from pipeline.data.cache import shards_of
 from pipeline.data.clips import EvalCutter, eval_cutter
-from pipeline.data.frame_order import FrameOrder
 from pipeline.data.loader import batches
+from pipeline.data.sampling import FrameOrder
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.evaluation.progress import Progress
 from pipeline.order import plan

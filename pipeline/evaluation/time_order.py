@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.frame_order import FrameOrder
+from pipeline.data.sampling import FrameOrder
 from pipeline.evaluation.confusion import Floats, Ints, predicted_classes
 
 # Phrases of class names that change places when a film runs backwards.

@@ -63,6 +63,10 @@ def published(name: str, file: str, class_file: str | None, overrides: list[str]
         "run": {"folder": "none", "precision": "fp32"},
     }
     config = configuration.override(tree, overrides, name)
+    if config.model.in_channels != 3:
+        raise UserError(
+            f"--model {name}: model.in_channels {config.model.in_channels}: it was trained on colour, 3"
+        )
     model = build_model(config, known.classes)
     try:
         fresh = weights.load_reference(model, io.BytesIO(storage.read_bytes(file)))

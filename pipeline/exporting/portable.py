@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from blvnet import BLVNetTAM, weights
-from pipeline.training.normalise import MEAN, STD, coefficients
+from pipeline.training.normalise import coefficients, mean_and_std
 
 About = dict[str, str]
 Classify = Callable[[Tensor], Tensor]
@@ -23,7 +23,7 @@ _SHAPES = ({0: torch.export.Dim("batch", min=1)},)
 
 
 class Portable(nn.Module):
-    """The network with the normalisation in front: uint8 clips (batch, frames, 3, height, width), RGB, to logits."""
+    """The network with the normalisation in front: uint8 clips (batch, frames, channels, height, width) to logits."""
 
     scale: Tensor
     shift: Tensor
@@ -32,7 +32,7 @@ class Portable(nn.Module):
         super().__init__()
         # torch.export's archive keeps plain memory only; convolutions follow their input's channels-last.
         self.model = model.to(memory_format=torch.contiguous_format).eval()
-        scale, shift = coefficients()
+        scale, shift = coefficients(model.in_channels)
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)
 
@@ -64,15 +64,22 @@ class Source(NamedTuple):
 
     def about_graph(self) -> About:
         """`about` with the `input` that a graph takes."""
-        shape = f"(batch, {self.arguments['num_frames']}, 3, {self.size}, {self.size})"
-        return {**self.about, "input": f"uint8 RGB clips {shape}; they are normalised inside"}
+        shape = ", ".join(map(str, self._clip_shape()))
+        kind = "RGB clips" if self._channels() == 3 else "clips of optical flow, x and y by turns,"
+        return {**self.about, "input": f"uint8 {kind} (batch, {shape}); they are normalised inside"}
 
     def clips(self, batch: int) -> Tensor:
-        """Noise, uint8 (batch, frames, 3, size, size), each frame of another brightness; the same every time."""
-        shape = (batch, self.arguments["num_frames"], 3, self.size, self.size)
+        """Noise, uint8 (batch, frames, channels, size, size), each frame of another brightness; the same every time."""
+        shape = (batch, *self._clip_shape())
         random = torch.Generator().manual_seed(batch)
         brightness = 256 * torch.rand(*shape[:2], 1, 1, 1, generator=random)
         return (brightness * torch.rand(shape, generator=random)).to(torch.uint8)
+
+    def _channels(self) -> int:
+        return int(self.arguments["in_channels"])
+
+    def _clip_shape(self) -> tuple[int, ...]:
+        return self.arguments["num_frames"], self._channels(), self.size, self.size
 
 
 class Format(NamedTuple):
@@ -126,7 +133,8 @@ def write_safetensors(source: Source) -> bytes:
     """The state dict of a `BLVNetTAM`; `about` is its metadata, with the `mean` and `std` of its input."""
     from safetensors.torch import save
 
-    about = {**source.about, "mean": json.dumps(MEAN), "std": json.dumps(STD)}
+    mean, std = mean_and_std(source.arguments["in_channels"])
+    about = {**source.about, "mean": json.dumps(mean), "std": json.dumps(std)}
     return save({name: tensor.contiguous() for name, tensor in source.state.items()}, about)
 
 

@@ -63,7 +63,7 @@ def bytes_needed(config: Config, ranks: int, here: int) -> int:
     """What the loader processes of the `here` ranks of this host hold at most, of `ranks` in all."""
     if not config.data.workers:
         return 0
-    clip = prod((config.model.num_frames, 3, config.data.size, config.data.size))
+    clip = prod((config.model.num_frames, config.model.in_channels, config.data.size, config.data.size))
     return SLOTS * _clips(config, ranks, here) * clip
 
 

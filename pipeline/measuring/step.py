@@ -90,7 +90,7 @@ def measure_step(config: Config, world: World, steps: int) -> StepFigures:
     position.check_shares(optim.global_batch, world.ranks)
     share = optim.global_batch * config.data.repeats // world.ranks
     learner = Learner(build_model(config, CLASSES), config, world)
-    shape = (config.model.num_frames, 3, config.data.size, config.data.size)
+    shape = (config.model.num_frames, config.model.in_channels, config.data.size, config.data.size)
     clips = empty_clips(share, shape, pin=world.device.type == "cuda")
     clips.random_(0, 256)
     labels = torch.zeros(share, dtype=torch.int64)

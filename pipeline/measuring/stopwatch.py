@@ -11,11 +11,13 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.data.clips import FrameDecoder, TrainCutter
+from pipeline.data.clips import TrainCutter
+from pipeline.data.inputs import FrameDecoder
 from pipeline.data.loader import batches
 from pipeline.data.samples import Sample
 from pipeline.data.stream import ClipStream
 from pipeline.data.transforms import Box
+from sharding.format.mjpeg import Colours
 
 STAGES = ("reading", "verifying", "decoding", "transforming", "handing over")
 
@@ -42,10 +44,10 @@ class TimedDecoder(FrameDecoder):
         self._watch = watch
 
     def __call__(
-        self, sample: Sample, indices: NDArray[np.int64], box: Box | None = None, bgr: bool = False
+        self, sample: Sample, indices: NDArray[np.int64], box: Box | None = None, colours: Colours = "RGB"
     ) -> Tensor:
         with self._watch.stage("decoding"):
-            return super().__call__(sample, indices, box, bgr)
+            return super().__call__(sample, indices, box, colours)
 
 
 class TimedCutter:

@@ -25,7 +25,8 @@ def introduction(
     total = at.steps_in_epoch * optim.epochs
     to_do = f"from step {at.done + 1} to {total}" if at.done < total else f"all {total} are done"
     clips = at.global_batch * data.repeats
-    takes = f"clips of {model.num_frames} frames" if model.num_frames > 1 else "images"
+    frames = "frames" if model.in_channels == 3 else "frames of optical flow"
+    takes = f"clips of {model.num_frames} {frames}" if model.num_frames > 1 else "images"
     rows = [
         ("network", f"bLVNet-TAM depth {model.depth}, {takes} at {data.size}x{data.size}"),
         ("ranks", f"{len(ranks)} ({devices}), {config.run.precision}, on {where}"),

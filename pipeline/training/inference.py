@@ -18,7 +18,7 @@ class Inference:
 
     @torch.no_grad()
     def __call__(self, videos: Tensor) -> Tensor:
-        """The logits of `videos`, uint8 (videos, views, frames, 3, height, width), averaged over the views.
+        """The logits of `videos`, uint8 (videos, views, frames, channels, height, width), averaged over the views.
 
         Returns float32 (videos, classes) on the CPU.
         """

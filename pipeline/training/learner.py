@@ -75,10 +75,10 @@ class Learner:
     def step(self, clips: Tensor, labels: Tensor, step: int, lr: float, mixed: Mixed | None = None) -> Step:
         """Train on one batch as step number `step` of the run.
 
-        `clips`: uint8 (batch, frames, 3, size, size); `labels`: int64 (batch,), of what most of a clip is; `mixed`:
-        what it is beside that. An answer is right that is the clip's label. Nothing waits for the device. Weights,
-        momenta, statistics and average stay as they are where the loss or a gradient is not finite on any rank; the
-        loss is then not finite on every one.
+        `clips`: uint8 (batch, frames, channels, size, size); `labels`: int64 (batch,), of what most of a clip is;
+        `mixed`: what it is beside that. An answer is right that is the clip's label. Nothing waits for the device.
+        Weights, momenta, statistics and average stay as they are where the loss or a gradient is not finite on any
+        rank; the loss is then not finite on every one.
         """
         self._train_mode()
         statistics = self._buffers.copied()

@@ -3,6 +3,7 @@
 from typing import Any
 
 from blvnet import BLVNetTAM
+from pipeline import config as configuration
 from pipeline.config import Config
 from sharding.errors import UserError
 
@@ -15,7 +16,8 @@ def build_model(config: Config, num_classes: int) -> BLVNetTAM:
 def check_model(saved: dict[str, Any], config: Config, source: str) -> None:
     """`UserError` where the network is not the one whose configuration the checkpoint in `source` kept."""
     wanted = config.model.model_dump(mode="json")
-    for name, value in saved["model"].items():
+    # What its version did not know was the default.
+    for name, value in {**configuration.defaults()["model"], **saved["model"]}.items():
         if wanted[name] != value:
             raise UserError(
                 f"{source}: model.{name} was {value} when this was trained, and cannot be {wanted[name]}"

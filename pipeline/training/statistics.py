@@ -17,10 +17,10 @@ from pipeline.training.precision import Precision
 def recompute(model: BLVNetTAM, clips: Iterable[Tensor], config: Config, world: World) -> None:
     """Replace the mean and variance of every norm by their averages over `clips`, on all ranks together.
 
-    `model` is on the rank's device; `clips`: uint8 (batch, frames, 3, size, size), equally many on each rank. Twice the
-    frames of a video follow each other at half the distance: with the statistics of the shorter clips a network that
-    knew every demo clip knows four of five, with new ones all (`benchmarks/progressive.py`). The averages are those
-    of Wu and Johnson, "Rethinking 'Batch' in BatchNorm" (2021), section 3.
+    `model` is on the rank's device; `clips`: uint8 (batch, frames, channels, size, size), equally many on each rank.
+    Twice the frames of a video follow each other at half the distance: with the statistics of the shorter clips a
+    network that knew every demo clip knows four of five, with new ones all (`benchmarks/progressive.py`). The averages
+    are those of Wu and Johnson, "Rethinking 'Batch' in BatchNorm" (2021), section 3.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

@@ -41,7 +41,8 @@ def training_flops(config: Config) -> int:
     """FLOPs of training on one clip: the forward pass's (two a multiply-add) and twice that for the backward pass."""
     with torch.device("meta"):
         model = build_model(config, num_classes=174).eval()
-        clips = torch.empty(1, config.model.num_frames, 3, config.data.size, config.data.size)
+        shape = (config.model.num_frames, config.model.in_channels, config.data.size, config.data.size)
+        clips = torch.empty(1, *shape)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(clips)
     return int(3 * counter.get_total_flops())

@@ -31,6 +31,7 @@ from sharding.format.recipe import claim
 from sharding.format.shard import Recipe, Sidecar
 from sharding.lists import annotations
 from sharding.lists.videos import Annotations
+from sharding.sources.flow import folder_of
 from sharding.workers import pool, progress
 
 
@@ -165,10 +166,18 @@ def make_plans(request: Request) -> list[Plan]:
         request.validation_share,
         request.only_classes,
     )
+    if request.settings.input == "flow":
+        every = map(_of_flow, every)
     plans = [make_plan(listed, request.settings) for listed in every]
     for note in _oddities(plans):
         print(f"note: {note}", file=sys.stderr)
     return plans
+
+
+def _of_flow(listed: Annotations) -> Annotations:
+    """The same videos, each where its optical flow is."""
+    videos = [video._replace(path=folder_of(video.path)) for video in listed.videos]
+    return dataclasses.replace(listed, videos=videos)
 
 
 def _oddities(plans: list[Plan]) -> list[str]:

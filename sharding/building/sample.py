@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from av.error import FFmpegError
 
 from sharding.archives.films import Film, Films
-from sharding.building.settings import MIN_FRAMES, Settings
+from sharding.building.settings import MIN_FRAMES, MIN_STEPS, Settings
 from sharding.building.spool import Spool
 from sharding.errors import UserError
 from sharding.format import mjpeg
@@ -46,7 +46,11 @@ def _encode(video: Video, folder: Path | Films, settings: Settings) -> tuple[dic
     # Before the film is read: one in memory can be read by one at a time.
     guess = None if most is None else count.expected_frames(path, video.start, video.end, settings.fps)
     wanted = None if most is None or guess is None else _spread(guess, most)
-    source = decode.read(path, video.start, video.end, within)
+    if settings.input == "flow":
+        assert isinstance(path, Path)
+        source = decode.read_flow(path, video.start, video.end, within)
+    else:
+        source = decode.read(path, video.start, video.end, within)
     taken = _take(source, settings, wanted)
     right = None if most is None else _spread(taken.frames, most)
     if wanted is None and right is not None:
@@ -114,6 +118,8 @@ def _take(source: Source, settings: Settings, wanted: Sequence[int] | None) -> _
             jpegs.append(jpeg)
             if fault := member_fault(jpegs.bytes):
                 raise Unusable(fault)
+        if settings.input == "flow" and frames < 2 * MIN_STEPS:
+            raise Unusable(f"{frames // 2} steps of flow, fewer than {MIN_STEPS}")
         if frames < MIN_FRAMES:
             raise Unusable(f"{frames} frames, fewer than {MIN_FRAMES}")
     except BaseException:
@@ -139,7 +145,10 @@ def _jpegs(
         if wanted is None or number in wanted:
             with decode.reasons():
                 planes = resize(frame)
-            yield mjpeg.encode_planes(planes, settings.quality)
+            if settings.input == "flow":
+                yield mjpeg.encode_gray(planes[0], settings.quality)
+            else:
+                yield mjpeg.encode_planes(planes, settings.quality)
         else:
             if number == 0:  # it decides the size
                 with decode.reasons():

@@ -2,11 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sharding.errors import UserError
 
 MIN_FRAMES = 3  # a shorter video is left out: it shows no motion
+MIN_STEPS = MIN_FRAMES - 1  # of optical flow, between as many frames
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Settings:
     pixels: int = 2
     "The version of the code that makes pixels of videos; no option. Sets of two versions are not mixed."
 
+    input: Literal["rgb", "flow"] = "rgb"
+    "Videos in colour, or folders of optical flow. Recorded only where it is flow: others' recipes are as they were."
+
     def __post_init__(self) -> None:
         least = {"short_side": 16, "quality": 1, "max_frames": MIN_FRAMES, "samples_per_shard": 1, "seed": 0}
         most = {"short_side": 4096, "quality": 100}
@@ -42,7 +46,16 @@ class Settings:
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be {wanted}")
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise UserError(f"--fps {self.fps}: must be more than 0 and at most 1000")
+        if self.input == "flow":
+            for option, given in (("--fps", self.fps), ("--max-frames", self.max_frames)):
+                if given is not None:
+                    raise UserError(
+                        f"{option} {given}: steps of flow follow one another; leave it out with --input flow"
+                    )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if self.input == "rgb":
+            del values["input"]
+        return values

@@ -22,7 +22,7 @@ _BARE = {0x01, *range(0xD0, 0xDA)}  # markers without a segment, among them the 
 class Header(NamedTuple):
     """Width and height in pixels; whether its scans refine one another; what a column of blocks spans in pixels.
 
-    `at`: the byte where the height stands.
+    `at`: the byte where the height stands; `is_gray`: it has one channel.
     """
 
     width: int
@@ -30,6 +30,7 @@ class Header(NamedTuple):
     progressive: bool
     across: int
     at: int
+    is_gray: bool
 
 
 def read(jpeg: bytes | memoryview) -> Header:
@@ -93,4 +94,4 @@ def _frame(jpeg: bytes | memoryview, marker: int, start: int) -> Header:
     if not 0 < min(factors) <= max(factors) <= 4:
         raise ValueError(f"a JPEG whose channels are sampled {factors} times across, not 1 to 4")
     most = max(factors) if channels > 1 else 1  # a gray frame is not interleaved: its factors mean nothing
-    return Header(width, height, marker == _PROGRESSIVE, 8 * most, start + 3)
+    return Header(width, height, marker == _PROGRESSIVE, 8 * most, start + 3, channels == 1)

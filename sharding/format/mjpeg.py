@@ -8,6 +8,7 @@ A reader of its own needs only these lines (`offsets` is in the sample's JSON):
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from sharding.format.turbojpeg import Region
 Array = npt.NDArray[np.uint8]
 Planes = tuple[Array, Array, Array]
 """Y (H, W), U and V (ceil(H / 2), ceil(W / 2)), uint8, full-range BT.601: what JPEG means."""
+Colours = Literal["RGB", "BGR", "GRAY"]
+"""What pixels are decoded to: three bytes in this order, or luma alone."""
 
 
 def encode_planes(planes: Planes, quality: int) -> bytes:
@@ -49,6 +52,14 @@ def encode_rgb(frame: Array, quality: int) -> bytes:
     """One RGB frame (H, W, 3) as a baseline JPEG with 4:2:0 chroma."""
     jpeg: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(frame), quality=quality, colorspace="RGB", colorsubsampling="420"
+    )
+    return jpeg
+
+
+def encode_gray(picture: Array, quality: int) -> bytes:
+    """A picture (H, W) as a baseline JPEG of one channel."""
+    jpeg: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(picture)[..., None], quality=quality, colorspace="GRAY", colorsubsampling="Gray"
     )
     return jpeg
 
@@ -94,11 +105,11 @@ def decode(
     offsets: Sequence[int],
     which: Sequence[int] | Array,
     size: tuple[int, int],
-    bgr: bool = False,
+    colours: Colours = "RGB",
     region: Region | None = None,
     room: Callable[[tuple[int, ...]], Array] = _fresh,
 ) -> Array:
-    """Frames `which` of a blob as RGB (or BGR), uint8 (n, H, W, 3), in the order asked for.
+    """Frames `which` of a blob, uint8 (n, H, W, 3), or (n, H, W, 1) of GRAY, in the order asked for.
 
     `offsets` are the starts of all JPEGs in the blob, `size` the width and height that each of them must have. Their
     headers are read first; then `room` gives the memory, contiguous uint8 of the shape it is asked for, into which
@@ -115,8 +126,8 @@ def decode(
     jpegs = {i: view[offsets[i] : ends[i]] for i in numbers}
     headers = {i: header.of_frame(i, jpeg, size) for i, jpeg in jpegs.items()}
     part = region or Region(0, 0, *size)
-    out = room((len(numbers), part.height, part.width, 3))
-    with _decoder(part, size, bgr) as decode_one:
+    out = room((len(numbers), part.height, part.width, _channels(colours)))
+    with _decoder(part, size, colours) as decode_one:
         for place, i in enumerate(numbers):
             if place and numbers[place - 1] == i:
                 out[place] = out[place - 1]
@@ -125,13 +136,16 @@ def decode(
     return out
 
 
+def _channels(colours: Colours) -> int:
+    return 1 if colours == "GRAY" else 3
+
+
 DecodeOne = Callable[[memoryview, Header, Array], None]
 
 
 @contextmanager
-def _decoder(region: Region, size: tuple[int, int], bgr: bool) -> Iterator[DecodeOne]:
+def _decoder(region: Region, size: tuple[int, int], colours: Colours) -> Iterator[DecodeOne]:
     """What fills an array with `region` of a JPEG of `size`, both (width, height)."""
-    colours = "BGR" if bgr else "RGB"
     if region == (0, 0, *size):
         yield lambda jpeg, _, out: _simple(jpeg, colours, out)
     elif turbojpeg.available():
@@ -139,19 +153,19 @@ def _decoder(region: Region, size: tuple[int, int], bgr: bool) -> Iterator[Decod
 
             def decode_region(jpeg: memoryview, found: Header, out: Array) -> None:
                 if left := region.x % found.across:  # 4:1:1, which a decoder can begin in fewer places of
-                    wide = np.empty((region.height, region.width + left, 3), np.uint8)
+                    wide = np.empty((region.height, region.width + left, out.shape[-1]), np.uint8)
                     from_left = region._replace(x=region.x - left, width=region.width + left)
-                    decoder.decode(jpeg, from_left, size, wide, bgr)
+                    decoder.decode(jpeg, from_left, size, wide, colours)
                     out[:] = wide[:, left:]
                 else:
-                    decoder.decode(jpeg, region, size, out, bgr)
+                    decoder.decode(jpeg, region, size, out, colours)
 
             yield decode_region
     else:
 
         def decode_rows(jpeg: memoryview, found: Header, out: Array) -> None:
             if found.progressive:  # each of its scans goes over all rows
-                whole = np.empty((found.height, found.width, 3), np.uint8)
+                whole = np.empty((found.height, found.width, out.shape[-1]), np.uint8)
                 _simple(jpeg, colours, whole)
                 out[:] = whole[: region.height]
             else:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sharding import storage
 from sharding.errors import UserError
@@ -20,6 +21,11 @@ class _File:
     __pydantic_config__ = schema.OPEN
 
     recipe: Recipe
+
+
+def is_flow(settings: dict[str, Any]) -> bool:
+    """Whether a split that was built with `settings` holds optical flow: gray pictures of x and y by turns."""
+    return settings.get("input") == "flow"
 
 
 def save(folder: str, recipe: Recipe) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 # Names and numbers of turbojpeg.h.
 _TJINIT_DECOMPRESS = 1
 _TJPARAM_STOPONWARNING, _TJPARAM_JPEGWIDTH, _TJPARAM_JPEGHEIGHT = 0, 5, 6
-_TJPF_RGB, _TJPF_BGR = 0, 1
+_PIXELS = {"RGB": 0, "BGR": 1, "GRAY": 6}
 
 
 class Region(NamedTuple):
@@ -47,9 +47,16 @@ class Decoder:
         self._library.tj3Destroy(self._handle)
 
     def decode(
-        self, jpeg: memoryview, region: Region, size: tuple[int, int], out: npt.NDArray[np.uint8], bgr: bool
+        self,
+        jpeg: memoryview,
+        region: Region,
+        size: tuple[int, int],
+        out: npt.NDArray[np.uint8],
+        colours: str,
     ) -> None:
-        """Fill contiguous `out` with `region` of a JPEG of `size`, RGB or BGR; `region.x` is a multiple of 16.
+        """Fill contiguous `out` with `region` of a JPEG of `size`; `region.x` is a multiple of 16.
+
+        `colours`: RGB, BGR or GRAY, as `out` has channels.
 
         Raises ValueError for a JPEG that is damaged, in what is decoded of it, or of another size.
         """
@@ -61,7 +68,7 @@ class Decoder:
         if found != size:
             raise ValueError(f"a JPEG is {found}, expected {size} (width, height)")
         self._check(self._library.tj3SetCroppingRegion(self._handle, _TjRegion(*region)))
-        order, pitch = _TJPF_BGR if bgr else _TJPF_RGB, 3 * region.width
+        order, pitch = _PIXELS[colours], out.shape[-1] * region.width
         self._check(
             self._library.tj3Decompress8(self._handle, address, length, out.ctypes.data, pitch, order)
         )

@@ -11,9 +11,10 @@ from typing import Any
 from sharding.sources import times
 from sharding.sources.fault import Unusable, reasons
 from sharding.sources.film import Film
+from sharding.sources.flow import PICTURES_A_SECOND, FlowPictures
 from sharding.sources.pictures import FPS, Originals, Pictures
 from sharding.sources.times import Timed, at_most_fps
-from sharding.sources.turn import Turn
+from sharding.sources.turn import UPRIGHT, Turn
 
 __all__ = ["Source", "Timed", "Unusable", "at_most_fps", "read", "reasons"]
 
@@ -58,9 +59,22 @@ def read(
     return Source(film.codec, film.fps, _guarded(frames, film.close), film.aspect, film.notes)
 
 
+def read_flow(folder: Path, start: float | None, end: float | None, within: Path | None) -> Source:
+    """The optical flow in `folder` as a video of gray pictures, x and y by turns, as `read` has it."""
+    with reasons():
+        if not folder.is_dir():
+            raise Unusable("a file, not a folder of flow" if folder.exists() else "no such folder of flow")
+        return _source(FlowPictures(folder, within), PICTURES_A_SECOND, UPRIGHT, start, end)
+
+
 def _pictures(folder: Path, start: float | None, end: float | None, within: Path | None) -> Source:
     pictures = Pictures(folder, within)
+    return _source(pictures, FPS, pictures.turn(), start, end)
 
+
+def _source(
+    pictures: Pictures | FlowPictures, fps: float, turn: Turn, start: float | None, end: float | None
+) -> Source:
     def originals() -> Originals | None:
         with reasons():
             found = pictures.originals()
@@ -69,7 +83,7 @@ def _pictures(folder: Path, start: float | None, end: float | None, within: Path
         return Originals(found.size, times.between(found.jpegs, start, end))
 
     frames = times.between(pictures.frames(), start, end)
-    return Source("mjpeg", FPS, _guarded(frames, lambda: None), originals=originals, turn=pictures.turn())
+    return Source("mjpeg", fps, _guarded(frames, lambda: None), originals=originals, turn=turn)
 
 
 def _guarded(frames: Iterator[Timed], close: Callable[[], None]) -> Iterator[Timed]:

@@ -39,8 +39,7 @@ class Pictures:
     """
 
     def __init__(self, folder: Path, within: Path | None = None) -> None:
-        found = (f for f in folder.iterdir() if f.suffix.lower() in _ENDINGS and not f.name.startswith("."))
-        self._files = sorted(found, key=_by_numbers)
+        self._files = sorted(filter(is_picture, folder.iterdir()), key=lambda file: by_numbers(file.name))
         self._within = within
         if not self._files:
             raise Unusable("a folder without pictures (.jpg, .jpeg)")
@@ -70,28 +69,42 @@ class Pictures:
         return Originals(size, jpegs)
 
     def _read(self, file: Path) -> bytes:
-        with _named(file), reasons():
-            if self._within is not None and file.is_symlink():  # the folder itself has been looked at
-                check_inside(file, self._within)
-            return file.read_bytes() if regular_size(file) else b""
+        return read_picture(file, self._within, _shown(file))
 
     def _checked(self, file: Path) -> bytes:
-        """The picture's bytes, which decode to the last block. FFmpeg alone fills what is missing with gray."""
-        data = self._read(file)
-        try:
-            found = header.read(data)
-            mjpeg.check(0, data, (found.width, found.height))
-        except ValueError as error:
-            reason = str(error).removeprefix("frame 0: ")
-            raise Unusable(f"cannot be decoded: picture {_shown(file)} is damaged ({reason})") from None
-        return data
+        return whole_picture(file, self._within, _shown(file))
 
 
-def _by_numbers(file: Path) -> tuple[list[str | int], str]:
+def is_picture(file: Path) -> bool:
+    """Whether it has a picture's name; hidden files are none."""
+    return file.suffix.lower() in _ENDINGS and not file.name.startswith(".")
+
+
+def read_picture(file: Path, within: Path | None, name: str) -> bytes:
+    """The bytes of a picture of a folder that has been looked at. `Unusable`, with its `name`, where links lead out."""
+    with _named(name), reasons():
+        if within is not None and (file.is_symlink() or file.parent.is_symlink()):
+            check_inside(file, within)
+        return file.read_bytes() if regular_size(file) else b""
+
+
+def whole_picture(file: Path, within: Path | None, name: str) -> bytes:
+    """The picture's bytes, which decode to the last block. FFmpeg alone fills what is missing with gray."""
+    data = read_picture(file, within, name)
+    try:
+        found = header.read(data)
+        mjpeg.check(0, data, (found.width, found.height))
+    except ValueError as error:
+        reason = str(error).removeprefix("frame 0: ")
+        raise Unusable(f"cannot be decoded: picture {name} is damaged ({reason})") from None
+    return data
+
+
+def by_numbers(name: str) -> tuple[list[str | int], str]:
     """For sorting: 2 before 10, whether or not there are zeros in front."""
-    parts: list[str | int] = list(_DIGITS.split(file.name))
+    parts: list[str | int] = list(_DIGITS.split(name))
     parts[1::2] = [int(str(digits)) for digits in parts[1::2]]
-    return parts, file.name
+    return parts, name
 
 
 def _shown(file: Path) -> str:
@@ -99,16 +112,16 @@ def _shown(file: Path) -> str:
 
 
 @contextlib.contextmanager
-def _named(file: Path) -> Iterator[None]:
+def _named(name: str) -> Iterator[None]:
     """Say of what is `Unusable` in the block which picture it is."""
     try:
         yield
     except Unusable as reason:
-        raise Unusable(f"picture {_shown(file)}: {reason}") from None
+        raise Unusable(f"picture {name}: {reason}") from None
 
 
 def _decoded(decoder: VideoCodecContext, file: Path, data: bytes) -> VideoFrame:
-    with _named(file), reasons():
+    with _named(_shown(file)), reasons():
         frames = decoder.decode(Packet(data))
     if len(frames) != 1 or frames[0].is_corrupt:
         raise Unusable(f"cannot be decoded: picture {_shown(file)} is damaged")

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pipeline import config
-from pipeline.data.clips import FrameDecoder, train_cutter
+from pipeline.data.clips import train_cutter
+from pipeline.data.inputs import FrameDecoder
 from pipeline.data.samples import Sample
 from pipeline.data.stream import empty_clips
 from pipeline.data.transforms import resize

@@ -132,3 +132,77 @@ def test_dense_frames_are_in_range_and_a_stride_apart(n: int, t: int, stride: in
     assert got.max() < n
     assert ((np.diff(got) - stride) % n == 0).all()
     assert got[0, 0] == 0
+
+
+groups = st.integers(1, 8)
+
+
+def in_groups(frames: Any, group: int) -> Any:
+    """(..., groups, group)"""
+    return frames.reshape(*frames.shape[:-1], -1, group)
+
+
+@given(lengths, st.integers(1, 16), groups, seeds, st.integers(1, 5))
+def test_frames_of_a_group_follow_one_another(n: int, count: int, group: int, seed: int, clips: int) -> None:
+    """Where the video has so many; a shorter one's last frame is repeated."""
+    for got in (
+        segment_indices(n, count * group, np.random.default_rng(seed), group),
+        uniform_indices(n, count * group, clips, group),
+    ):
+        assert got.dtype == np.int64 and got.shape[-1] == count * group
+        each = in_groups(got, group)
+        assert (each == np.minimum(each[..., :1] + np.arange(group), n - 1)).all()
+        assert got.min() >= 0 and got.max() < n
+        assert n < group or (np.diff(each, axis=-1) == 1).all()
+        assert (np.diff(each[..., 0], axis=-1) >= 0).all()
+
+
+@given(st.integers(1, 16), groups, st.integers(0, 300), seeds, st.integers(1, 5))
+@example(1, 1, 0, 0, 1)
+def test_each_group_lies_in_its_own_segment(count: int, group: int, more: int, seed: int, clips: int) -> None:
+    n = count * group + more
+    if group == 1 and not more:
+        return  # the reference's draw of a video as long as the clip
+    for got in (
+        segment_indices(n, count * group, np.random.default_rng(seed), group),
+        uniform_indices(n, count * group, clips, group),
+    ):
+        each, segment = in_groups(got, group), np.arange(count)
+        assert (each[..., 0] >= segment * n // count).all()
+        assert (
+            each[..., -1] * count < (segment + 1) * n
+        ).all()  # in exact integers: before the segment's end
+        assert (np.diff(got, axis=-1) >= 0).all()
+
+
+@pytest.mark.parametrize(("n", "t", "group"), [(45, 16, 2), (16, 16, 4), (33, 8, 8), (9, 16, 2)])
+def test_groups_reach_every_frame_of_the_video(n: int, t: int, group: int) -> None:
+    rng = np.random.default_rng(0)
+    assert {int(i) for _ in range(500) for i in segment_indices(n, t, rng, group)} == set(range(n))
+
+
+def test_groups_of_a_video_as_long_as_the_clip_are_all_its_frames() -> None:
+    for group in (2, 4, 8, 16):
+        assert segment_indices(16, 16, np.random.default_rng(0), group).tolist() == list(range(16))
+        assert uniform_indices(16, 16, 1, group).tolist() == [list(range(16))]
+
+
+def test_the_middle_of_a_segment_is_that_of_its_group() -> None:
+    assert uniform_indices(40, 8, 1, 4).tolist() == [[8, 9, 10, 11, 28, 29, 30, 31]]
+    assert uniform_indices(40, 8, 3, 4)[:, 0].tolist() == [7, 8, 9]
+
+
+def test_reference_groups_have_the_same_places_in_every_segment_and_all_such_places_are_drawn() -> None:
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(200):
+        each = in_groups(reference_indices(18, 8, rng, 2), 2)
+        assert (each - each[0] == 4 * np.arange(4)[:, None]).all()
+        seen.add(tuple(each[0].tolist()))
+    assert seen == {(a, b) for a in range(4) for b in range(a + 1, 4)}
+
+
+def test_reference_groups_of_a_short_video_are_random_frames_with_repetition() -> None:
+    draws = np.stack([reference_indices(7, 8, np.random.default_rng(seed), 4) for seed in range(100)])
+    assert draws.shape == (100, 8) and (np.diff(draws) >= 0).all()
+    assert len(np.unique(draws, axis=0)) > 50 and set(np.unique(draws)) == set(range(7))

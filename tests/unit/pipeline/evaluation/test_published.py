@@ -74,6 +74,13 @@ def test_by_itself_a_released_model_sees_what_the_published_scores_saw(root: Pat
     assert protocol.is_published(seen) and protocol.text(seen) == "1 x 1 (uniform), 224 of 224, fp32"
     larger = trained.published(V2, f"{root}/{V2}.pth.tar", None, ["data.short_side=256"])
     assert not protocol.is_published(protocol.views(larger.config))
+    grouped = trained.published(V2, f"{root}/{V2}.pth.tar", None, ["data.frames_per_group=2"])
+    seen = protocol.views(grouped.config)
+    assert (
+        not protocol.is_published(seen) and protocol.text(seen) == "1 x 1 (uniform, by 2), 224 of 224, fp32"
+    )
+    with pytest.raises(UserError, match=r"model\.in_channels 10: it was trained on colour"):
+        trained.published(V2, f"{root}/{V2}.pth.tar", None, ["model.in_channels=10"])
 
 
 def test_a_model_of_kinetics_has_its_400_classes_and_no_published_score(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.data.frame_order import reordered
+from pipeline.data.sampling import reordered
 from pipeline.evaluation.time_order import effect, time_mirrors
 from sharding.demo import demo
 

@@ -107,7 +107,7 @@ def part_of(jpeg: bytes, box: tuple[int, int, int, int], bgr: bool = False) -> t
     """`box` of the noise, and what was decoded for it."""
     x, y, w, h = box
     region = mjpeg.region_of(box, 75, 61)
-    frames = mjpeg.decode(jpeg, [0], [0], (75, 61), bgr, region)
+    frames = mjpeg.decode(jpeg, [0], [0], (75, 61), "BGR" if bgr else "RGB", region)
     return frames[0, y - region.y : y - region.y + h, x - region.x : x - region.x + w], region
 
 
@@ -118,7 +118,7 @@ def test_a_box_of_a_frame_has_the_pixels_of_the_whole_frame(
     jpeg = mjpeg.encode_rgb(NOISE, 90)
     w, h = data.draw(st.integers(1, 75 - left)), data.draw(st.integers(1, 61 - upper))
     part, _ = part_of(jpeg, (left, upper, w, h), bgr)
-    whole = mjpeg.decode(jpeg, [0], [0], (75, 61), bgr)[0]
+    whole = mjpeg.decode(jpeg, [0], [0], (75, 61), "BGR" if bgr else "RGB")[0]
     assert np.array_equal(part, whole[upper : upper + h, left : left + w])
 
 
