@@ -100,7 +100,7 @@ class EvalCutter:
         pictures = self.input.pictures(clips, sample)
         needed, places = np.unique(pictures, return_inverse=True)
         decoded = self.decode(sample, needed, colours=self.input.colours)
-        self.transform(decoded, places.reshape(pictures.shape), out, self.input.flipped)
+        self.transform(decoded, places.reshape(pictures.shape), out, self.input.fill)
         return sample.row.label
 
     def _clips(self, video_frames: int, key: str) -> NDArray[np.int64]:

@@ -16,15 +16,7 @@ from torch import Tensor
 
 from pipeline.data.samples import DamagedError, Sample
 from pipeline.data.sampling import Indices
-from pipeline.data.transforms import (
-    Box,
-    flipped,
-    flipped_flow,
-    mirror_bgr,
-    mirror_flow,
-    resize,
-    resize_into,
-)
+from pipeline.data.transforms import Box, Fill, fill, fill_flow, mirror_bgr, resize, resize_into
 from sharding.format import mjpeg
 from sharding.format.mjpeg import Colours
 
@@ -75,6 +67,7 @@ class Input(Protocol):
 
     channels: int
     colours: Colours
+    fill: Fill
 
     def frames(self, sample: Sample) -> int:
         """How many frames a clip can be chosen from. Raises `DamagedError`."""
@@ -88,16 +81,13 @@ class Input(Protocol):
         """Decode `region` of `frames`; returns what cuts boxes out of it. Valid until the next call."""
         ...
 
-    def flipped(self, clip: Tensor) -> Tensor:
-        """The mirror image of uint8 (frames, channels, h, w)."""
-        ...
-
 
 class ColourInput:
     """Each picture is a frame of three channels, RGB."""
 
     channels = 3
     colours: Colours = "RGB"
+    fill: Fill = staticmethod(fill)
 
     def frames(self, sample: Sample) -> int:
         return sample.row.frames
@@ -116,15 +106,13 @@ class ColourInput:
 
         return cut
 
-    def flipped(self, clip: Tensor) -> Tensor:
-        return flipped(clip)
-
 
 class FlowInput:
     """Five steps, two gray pictures each, are a frame of ten channels; a mirrored one has the other sign of x."""
 
     channels = FLOW_CHANNELS
     colours: Colours = "GRAY"
+    fill: Fill = staticmethod(fill_flow)
 
     def frames(self, sample: Sample) -> int:
         if sample.row.frames % 2:
@@ -146,15 +134,9 @@ class FlowInput:
 
         def cut(box: Box, out: Tensor) -> None:
             height, width = out.shape[-2:]
-            resized = resize(_inside(decoded, box, region), width, height)
-            out.copy_(resized[:, 0][of_channel])
-            if flip:
-                mirror_flow(out)
+            fill_flow(resize(_inside(decoded, box, region), width, height), of_channel, flip, out)
 
         return cut
-
-    def flipped(self, clip: Tensor) -> Tensor:
-        return flipped_flow(clip)
 
 
 INPUTS: dict[int, Input] = {one.channels: one for one in (ColourInput(), FlowInput())}
