@@ -64,6 +64,7 @@ def _build(args: argparse.Namespace) -> int:
         classes=args.classes,
         validation_share=args.validation_share,
         only_classes=args.only_classes,
+        label_separator=args.label_separator,
         workers=args.workers,
         part=tasks.part(args.task_index, args.task_count, os.environ),
         repair=args.repair,
@@ -100,6 +101,7 @@ def _estimate(args: argparse.Namespace) -> int:
         classes=args.classes,
         validation_share=args.validation_share,
         only_classes=args.only_classes,
+        label_separator=args.label_separator,
     )
     print(*estimate(request, args.videos_sampled).lines(args.cores, args.clips_per_second), sep="\n")
     return 0

@@ -205,6 +205,11 @@ def _add_what(command: argparse.ArgumentParser, verb: str, archives: bool = Fals
         help="csv only: class names, one a line (default: from the csv)",
     )
     source.add_argument(
+        "--label-separator",
+        metavar="TEXT",
+        help="csv only: each video has several labels, with this between them, such as ';'",
+    )
+    source.add_argument(
         "--only-classes",
         type=_path,
         metavar="FILE",

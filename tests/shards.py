@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,15 @@ from pipeline.data.samples import Sample, Span, checked
 from sharding import storage
 from sharding.format import manifest, mjpeg
 from sharding.format.manifest import Manifest
-from sharding.format.shard import Place, Recipe, Writer, load_sidecar, save_sidecar, tar_name
+from sharding.format.shard import (
+    Place,
+    Recipe,
+    Writer,
+    load_sidecar,
+    save_sidecar,
+    tar_name,
+    with_several_labels,
+)
 
 CLASSES = [
     "Pulling [something] from left to right",
@@ -40,13 +49,18 @@ def make(
     classes: list[str] = CLASSES,
     picture: Callable[[int, int, int, int], NDArray[np.uint8]] = frame,
     wider: int = 0,
+    labels: Callable[[int], tuple[int, ...] | None] | None = None,
 ) -> Manifest:
     """A split with `shards[i]` samples in shard i; sample s has the key `clip-s` and label s mod 3.
 
-    Each sample is `wider` by so many pixels than the one before.
+    With `labels` each has several: what that gives for its number. Each sample is `wider` by so many pixels than the
+    one before.
     """
     folder = storage.join(str(root), split)
-    recipe = Recipe("test", split, classes, {"samples_per_shard": max(shards)}, "", len(shards))
+    settings: dict[str, Any] = {"samples_per_shard": max(shards)}
+    if labels is not None:
+        settings = with_several_labels(settings)
+    recipe = Recipe("test", split, classes, settings, "", len(shards))
     sample = 0
     for i, samples in enumerate(shards):
         tar = io.BytesIO()
@@ -57,8 +71,9 @@ def make(
                 for n in range(frames)
             ]
             sizes = [len(jpeg) for jpeg in jpegs]
+            one = sample % len(CLASSES) if labelled else None
             meta = {
-                "label": sample % len(CLASSES) if labelled else None,
+                "label": one if labels is None else labels(sample),
                 "frames": frames,
                 "offsets": np.cumsum([0, *sizes[:-1]]).tolist(),
                 "width": width + sample * wider,

@@ -28,7 +28,7 @@ from sharding.errors import UserError
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
 from sharding.format.recipe import claim
-from sharding.format.shard import Recipe, Sidecar
+from sharding.format.shard import Recipe, Sidecar, with_several_labels
 from sharding.lists import annotations
 from sharding.lists.videos import Annotations
 from sharding.sources.flow import folder_of
@@ -41,8 +41,9 @@ class Request:
 
     `part` is this machine's share of the shards; `repair` checks what is there before it counts as built;
     a video that takes longer than `video_limit_s` counts as failed; `validation_share` (0 to 1) of a CSV's videos
-    become the split `validation`; `only_classes` is a file of the classes to keep; where more than `max_failures`
-    are missing, nothing is built. Where there are `archives`, the videos are in them, and `videos` is their folder.
+    become the split `validation`; `label_separator` stands between the labels of a CSV's video, where it has several;
+    `only_classes` is a file of the classes to keep; where more than `max_failures` are missing, nothing is built. Where
+    there are `archives`, the videos are in them, and `videos` is their folder.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class Request:
     classes: Path | None = None
     validation_share: float | None = None
     only_classes: Path | None = None
+    label_separator: str | None = None
     workers: int = 1
     part: Part = field(default_factory=Part)
     repair: bool = False
@@ -165,6 +167,7 @@ def make_plans(request: Request) -> list[Plan]:
         request.videos,
         request.validation_share,
         request.only_classes,
+        request.label_separator,
     )
     if request.settings.input == "flow":
         every = map(_of_flow, every)
@@ -202,7 +205,7 @@ def make_plan(listed: Annotations, settings: Settings) -> Plan:
         dataset=listed.dataset,
         split=listed.split,
         classes=listed.classes,
-        settings=settings.to_dict(),
+        settings=with_several_labels(settings.to_dict()) if listed.several else settings.to_dict(),
         annotations=listed.identity(chain.from_iterable(shards)),
         shards=len(shards),
     )

@@ -48,7 +48,7 @@ class Sample:
 
     @property
     def label_name(self) -> str:
-        return self.split.classes[self.label] if 0 <= self.label < len(self.split.classes) else "no label"
+        return self.split.names(self.label)
 
     @property
     def shown_rate(self) -> str:

@@ -19,7 +19,10 @@ _FORMAT = 1
 ROW = np.dtype(
     [
         ("split", "<u1"),
-        ("label", "<i4"),  # -1: none
+        (
+            "label",
+            "<i4",
+        ),  # -1: none; of a split with several labels a sample: the place of its list in `Split.labels`
         ("frames", "<u4"),
         ("width", "<u2"),
         ("height", "<u2"),
@@ -44,6 +47,16 @@ class Split:
     failures: dict[str, str] = field(default_factory=dict)
     manifest: str = ""
     "The manifest's SHA-256."
+    labels: list[list[int]] = field(default_factory=list)
+    "Where samples have several labels: every list of them that there is."
+
+    def names(self, label: int) -> str:
+        """What the `label` of a row stands for."""
+        of_row = [label]
+        if self.labels:
+            of_row = self.labels[label] if 0 <= label < len(self.labels) else []
+        known = [self.classes[one] for one in of_row if 0 <= one < len(self.classes)]
+        return ", ".join(known) or "no label"
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,11 @@ class _Header:
 
 def save(url: str, fingerprint: Fingerprint) -> int:
     """Publish a fingerprint, the same bytes for equal ones. Returns how many bytes it has."""
-    header = json.dumps(asdict(_Header(_FORMAT, fingerprint.splits)), ensure_ascii=False).encode()
+    splits = [asdict(split) for split in fingerprint.splits]
+    for split in splits:
+        if not split["labels"]:  # as it was before there were any
+            del split["labels"]
+    header = json.dumps({"format": _FORMAT, "splits": splits}, ensure_ascii=False).encode()
     keys = "\n".join(fingerprint.keys).encode()
     out = io.BytesIO()
     np.savez_compressed(

@@ -27,10 +27,17 @@ def take(manifests: Iterable[Manifest], workers: int, on_sample: OnSample) -> Fi
     with ThreadPoolExecutor(workers) as threads:
         for number, made in enumerate(manifests):
             failures = {failure.key: failure.reason for failure in made.failures}
-            splits.append(Split(made.split, made.classes, made.settings, failures, made.sha256))
             places = [(made.shard_url(i), sidecar.samples) for i, sidecar in enumerate(made.sidecars())]
+            labels = sorted({row.label for _, rows in places for row in rows if isinstance(row.label, tuple)})
+            about = Split(
+                made.split, made.classes, made.settings, failures, made.sha256, list(map(list, labels))
+            )
+            splits.append(about)
+            number_of = {label: place for place, label in enumerate(labels)}
             keys += [row.key for _, samples in places for row in samples]
-            jobs = [threads.submit(_of_shard, url, some, number, on_sample) for url, some in places]
+            jobs = [
+                threads.submit(_of_shard, url, some, number, number_of, on_sample) for url, some in places
+            ]
             try:
                 rows += [job.result() for job in jobs]
             except BaseException:
@@ -39,13 +46,19 @@ def take(manifests: Iterable[Manifest], workers: int, on_sample: OnSample) -> Fi
     return Fingerprint(splits, keys, np.concatenate(rows))
 
 
-def _of_shard(url: str, samples: list[SampleRow], split: int, on_sample: OnSample) -> Rows:
+Numbers = dict[tuple[int, ...], int]
+"""The place of each list of labels among those of its split."""
+
+
+def _of_shard(
+    url: str, samples: list[SampleRow], split: int, number_of: Numbers, on_sample: OnSample
+) -> Rows:
     rows = np.zeros(len(samples), ROW)
     with storage.open_read(url) as stream:
         for i, row in enumerate(samples):
             span = shard.read_span(stream, row.bytes)
             try:
-                rows[i] = (split, *_of_sample(*shard.unpack(row, span)))
+                rows[i] = (split, *_of_sample(*shard.unpack(row, span), number_of))
             except ValueError as error:
                 raise UserError(
                     f"{url}: sample {row.key}: {error}; blvnet-shard verify finds all damage"
@@ -54,9 +67,13 @@ def _of_shard(url: str, samples: list[SampleRow], split: int, on_sample: OnSampl
     return rows
 
 
-def _of_sample(meta: Meta, blob: memoryview) -> tuple[int, int, int, int, float, list[int]]:
+def _of_sample(
+    meta: Meta, blob: memoryview, number_of: Numbers
+) -> tuple[int, int, int, int, float, list[int]]:
     """The columns of a row but the first."""
     rate = meta.fps if isinstance(meta.fps, int | float) and math.isfinite(meta.fps) else 0.0
     numbers = look.of_sample(blob, meta.offsets, (meta.width, meta.height))
-    label = -1 if meta.label is None else meta.label
+    label = (
+        number_of[meta.label] if isinstance(meta.label, tuple) else -1 if meta.label is None else meta.label
+    )
     return label, meta.frames, meta.width, meta.height, float(rate), list(numbers)

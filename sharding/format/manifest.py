@@ -22,6 +22,7 @@ from sharding.format.shard import (
     Sha256,
     Sidecar,
     TarName,
+    has_several_labels,
     load_sidecar,
     parse_file,
     parse_sidecar,
@@ -102,6 +103,11 @@ class Manifest:
     bytes: int
     sha256: str
 
+    @property
+    def several_labels(self) -> bool:
+        """Whether its samples have a list of labels each; else it is one at most."""
+        return has_several_labels(self.settings)
+
     def line(self) -> str:
         """A summary for the user."""
         failed = f", {len(self.failures)} failures" if self.failures else ""
@@ -127,8 +133,10 @@ class Manifest:
         """The same from `data`, which was read before."""
         url, row = self.sidecar_url(i), self.shards[i]
         sidecar = parse_sidecar(url, data)
-        found = (sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), sidecar.recipe.classes)
-        if found != (row.name, row.bytes, row.sha256, row.samples, self.classes):
+        recipe = sidecar.recipe
+        found = (sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), recipe.classes)
+        same_labels = has_several_labels(recipe.settings) == self.several_labels
+        if found != (row.name, row.bytes, row.sha256, row.samples, self.classes) or not same_labels:
             raise UserError(
                 f"{url}: not the sidecar that the manifest was made from; run blvnet-shard finalize"
             )

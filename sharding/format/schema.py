@@ -35,12 +35,21 @@ def parse(kind: type[T], data: bytes | memoryview) -> T:
 _readers: dict[Any, TypeAdapter[Any]] = {}
 
 
+_BRANCHES = {"constrained-int", "tuple[constrained-int, ...]"}
+"""What pydantic adds to the place of a value that may be a number or a list of numbers."""
+
+
 def _problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
+    every = error.errors(include_url=False, include_context=False)
+    first = every[0]
+    if first["loc"][-1:] == ("constrained-int",):  # of a list, what is wrong inside it
+        value = first["loc"][:-1]
+        inside = [e for e in every if e["loc"][: len(value)] == value and len(e["loc"]) > len(first["loc"])]
+        first = (inside or every)[0]
     reason = first["msg"][0].lower() + first["msg"][1:]
     if first["type"] == "json_invalid":
         return f"not JSON: {reason.removeprefix('invalid JSON: ')}"
-    where = ".".join(map(str, first["loc"]))
+    where = ".".join(str(part) for part in first["loc"] if part not in _BRANCHES)
     found = f", found {_short(first['input'])}" if first["type"] != "missing" else ""
     return f"{where}: {reason}{found}" if where else f"{reason}{found}"
 

@@ -10,6 +10,7 @@ import json
 import tarfile
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Annotated, Any, BinaryIO, TypeVar
 
 from isal import isal_zlib
@@ -38,7 +39,22 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 TarName = Annotated[str, StringConstraints(pattern=r"^shard-[0-9]{6}\.tar$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 Positive = Annotated[int, Field(ge=1, lt=1 << 53)]
+Label = Annotated[Count | tuple[Count, ...], Field(union_mode="left_to_right")]
+"""The index of a sample's class; where a set has several labels a sample, all of them, ascending."""
 _Side = Annotated[int, Field(ge=1, le=header.MAX_SIDE)]
+
+
+_LABELS, _SEVERAL = "labels", "several"
+
+
+def with_several_labels(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe of which each sample has a list of labels."""
+    return {**settings, _LABELS: _SEVERAL}
+
+
+def has_several_labels(settings: dict[str, Any]) -> bool:
+    """Whether the samples of a set with these settings have a list of labels each; else it is one at most."""
+    return settings.get(_LABELS) == _SEVERAL
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class SampleRow:
     offset: Count
     bytes: Positive
     crc32: Annotated[int, Field(ge=0, lt=1 << 32)]
-    label: Count | None
+    label: Label | None
     frames: Positive
 
 
@@ -98,11 +114,12 @@ class Sidecar:
     def fault(self) -> str | None:
         """What in it cannot be true of any shard, or None."""
         position, keys = 0, set()
+        classes, several = len(self.recipe.classes), has_several_labels(self.recipe.settings)
         for row in self.samples:
             if row.offset != position:
                 return f"sample {row.key}: at byte {row.offset}, should be at {position}"
-            if row.label is not None and row.label >= len(self.recipe.classes):
-                return f"sample {row.key}: label {row.label} of {len(self.recipe.classes)} classes"
+            if row.label is not None and (fault := _label_fault(row.label, classes, several)):
+                return f"sample {row.key}: {fault}"
             position += row.bytes
             keys.add(row.key)
         if position > self.bytes:
@@ -121,7 +138,7 @@ class Meta:
 
     __pydantic_config__ = schema.OPEN
 
-    label: Count | None
+    label: Label | None
     frames: Positive
     offsets: schema.Rows[Count]
     width: _Side
@@ -140,6 +157,19 @@ class Meta:
             if start >= end or (start > 0) != (i > 0):
                 return f"frame {i}: from byte {start} to {end} of its {len(blob)} bytes"
         return None
+
+
+def _label_fault(label: int | tuple[int, ...], classes: int, several: bool) -> str | None:
+    """Why no sample may have this label in a set of so many classes, or None."""
+    if isinstance(label, int):
+        if several:
+            return f"label {label}, where each sample has a list of them"
+        return None if label < classes else f"label {label} of {classes} classes"
+    if not several:
+        return f"labels {list(label)}, where each sample has one"
+    if not label or any(one >= other for one, other in pairwise(label)):
+        return f"labels {list(label)}, which are to be one or more, ascending"
+    return None if label[-1] < classes else f"label {label[-1]} of {classes} classes"
 
 
 def member_fault(size: int) -> str | None:

@@ -39,14 +39,15 @@ def load_all(
     videos: Path | None = None,
     share: float | None = None,
     only: Path | None = None,
+    separator: str | None = None,
 ) -> Iterator[Annotations]:
     """The annotations of the splits that are wanted, or of all; a CSV is parsed once.
 
     For a CSV, absolute paths may lead into the folder `videos`, and `share` (0 to 1) of the videos become the split
-    `validation`. `only` is a file of class names, to which all is narrowed: see `narrowed`. Raises `UserError` naming
-    the file and the key.
+    `validation`; with a `separator`, which stands between two labels, each has a list of them. `only` is a file of
+    class names, to which all is narrowed: see `narrowed`. Raises `UserError` naming the file and the key.
     """
-    every = _load_all(dataset, source, wanted, classes, videos, share)
+    every = _load_all(dataset, source, wanted, classes, videos, share, separator)
     return every if only is None else narrowed(every, only)
 
 
@@ -65,15 +66,21 @@ def narrowed(every: Iterator[Annotations], file: Path) -> Iterator[Annotations]:
                 meant = f"; did you mean {near[0]!r}?" if near else ""
                 raise UserError(f"{file}: the data set has no class {name!r}{meant}")
         new = {number[name]: i for i, name in enumerate(names)}
-        videos = [
-            v._replace(label=new[v.label]) for v in listed.videos if v.label is not None and v.label in new
-        ]
+        kept = (v._replace(label=_renumbered(v.label, new)) for v in listed.videos)
+        videos = [v for v in kept if v.label is not None]
         if not videos:
             raise UserError(
                 f"--only-classes {file}: split {listed.split} has no labelled video of these classes; "
                 "name the splits to build, such as --split train --split validation"
             )
         yield replace(listed, classes=names, videos=videos, left_out=len(listed.videos) - len(videos))
+
+
+def _renumbered(label: int | tuple[int, ...] | None, new: dict[int, int]) -> int | tuple[int, ...] | None:
+    """What of `label` is in `new`, as numbered there; None where nothing is."""
+    if isinstance(label, tuple):
+        return tuple(sorted(new[one] for one in label if one in new)) or None
+    return None if label is None else new.get(label)
 
 
 def _load_all(
@@ -83,11 +90,14 @@ def _load_all(
     classes: Path | None,
     videos: Path | None,
     share: float | None,
+    separator: str | None,
 ) -> Iterator[Annotations]:
+    if separator is not None and dataset != "csv":
+        raise UserError(f"--label-separator: a video of {dataset} has one label; leave it out")
     if share is not None and dataset != "csv":
         raise UserError(f"--validation-share: {dataset} has a validation split of its own; leave it out")
     if dataset == "csv":
-        listing = Listing(source, classes, videos, share)
+        listing = Listing(source, classes, videos, share, separator)
         for split in wanted or listing.splits():
             yield listing.annotations(split)
         return

@@ -17,6 +17,7 @@ from sharding.lists.videos import Annotations, Video, check_keys, read_lines, re
 COLUMNS = ("path", "label", "split", "id", "start", "end")
 _HASH_DIGITS = 16
 _MOST_CLASSES = 100_000
+Label = int | tuple[int, ...] | None
 _NUMBER = re.compile(r"([+-]?)(\d+)(?:\.0*)?")  # pandas writes 3.0 where a column of numbers has gaps
 _PLAIN_PATH = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*)*")  # most are so, and need no closer look
 _PLAIN_KEY = re.compile(r"[0-9A-Za-z_-]+")
@@ -34,7 +35,7 @@ class _Split(Sequence[Video]):
         self.cuts: dict[int, tuple[str, str]] = {}
         self.keys: list[str] = []
         self.spans: dict[int, tuple[float | None, float | None]] = {}
-        self.of_label: dict[str, int | None] = {}
+        self.of_label: dict[str, Label] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -66,6 +67,7 @@ class Listing:
     Labels are class names, or indices where every label of the file is a whole number. The class list is
     `class_file` (one name a line), or else the names in the file in alphabetical order, over all its splits, or
     the numbers up to the largest. An empty label means that there is none. Absolute paths must be in `videos`.
+    With a `separator` each video has a list of labels, which stands between them in the file.
     Where the file has no column `split`, all is `train`; with a `share` (0 to 1), that part is `validation`.
     """
 
@@ -75,11 +77,17 @@ class Listing:
         class_file: Path | None = None,
         videos: Path | None = None,
         share: float | None = None,
+        separator: str | None = None,
     ) -> None:
+        if separator == "":
+            raise UserError(
+                "--label-separator: it is empty; give what stands between two labels, such as ';'"
+            )
         self._file = file
         self._share = share
+        self._separator = separator
         self._splits: dict[str, _Split] = {}
-        self._of_label: dict[str, int | None] = {}
+        self._of_label: dict[str, Label] = {}
         self._read(_folders(videos))
         if not self._splits:
             raise UserError(f"{file}: no videos in it; give a list with at least one")
@@ -100,7 +108,9 @@ class Listing:
         rows.of_label = self._of_label
         rows.keys = _keys(rows, self._file)
         rows.spans = {i: _span(*cut, f"{self._file}: line {rows.lines[i]}") for i, cut in rows.cuts.items()}
-        return Annotations("csv", split, self._classes, rows, self._share)
+        return Annotations(
+            "csv", split, self._classes, rows, self._share, several=self._separator is not None
+        )
 
     def _read(self, folders: list[str]) -> None:
         try:
@@ -159,13 +169,18 @@ class Listing:
             raise UserError(f"{file}: line {reader.line_num}: not valid CSV: {error}") from None
 
     def _number(self, class_file: Path | None) -> None:
-        """Give every label its class index."""
-        first: dict[str, int] = {}
+        """Give every label its class index, and every list of labels those of its entries."""
+        texts: dict[str, int] = {}
         for rows in self._splits.values():
             for label, line in zip(rows.labels, rows.lines, strict=True):
-                if label not in first or line < first[label]:
-                    first[label] = line
-        first.pop("", None)
+                if label not in texts or line < texts[label]:
+                    texts[label] = line
+        texts.pop("", None)
+        lists = {text: self._entries(text, f"{self._file}: line {line}") for text, line in texts.items()}
+        first: dict[str, int] = {}
+        for text, line in texts.items():
+            for label in lists[text]:
+                first[label] = min(line, first.get(label, line))
         numbers = {label: match for label in first if (match := _NUMBER.fullmatch(label))}
         by_number = bool(first) and len(numbers) == len(first)
         indices = {
@@ -182,16 +197,33 @@ class Listing:
         else:
             self._classes = sorted(first)
         index = {name: i for i, name in enumerate(self._classes)}
-        self._of_label[""] = None
+        found: dict[str, int] = {}
         for label, line in first.items():
             number = indices.get(label)
             if label in index:
-                self._of_label[label] = index[label]
+                found[label] = index[label]
             elif number is not None and number < len(self._classes):
-                self._of_label[label] = number
+                found[label] = number
             else:
                 where = (class_file or self._file).name
                 raise UserError(f"{self._file}: line {line}: unknown class {label!r}; classes are in {where}")
+        self._of_label = {"": None} | {
+            text: _ascending([found[label] for label in labels], text, f"{self._file}: line {texts[text]}")
+            if self._separator is not None
+            else found[text]
+            for text, labels in lists.items()
+        }
+
+    def _entries(self, text: str, where: str) -> list[str]:
+        """The labels that a field names: it is one, or has the separator between several."""
+        if self._separator is None:
+            return [text]
+        labels = [label.strip() for label in text.split(self._separator)]
+        if "" in labels:
+            raise UserError(
+                f"{where}: labels {text!r}: one is empty; write each once, with {self._separator!r} between two"
+            )
+        return labels
 
 
 def key_of(path: str, start: str = "", end: str = "") -> str:
@@ -206,6 +238,12 @@ def key_of(path: str, start: str = "", end: str = "") -> str:
         return whole
     key = _NO_KEY.sub("_", whole)
     return _with_hash(key, whole) if len(key) > MAX_KEY_BYTES else key
+
+
+def _ascending(numbers: list[int], text: str, where: str) -> tuple[int, ...]:
+    if len(set(numbers)) < len(numbers):
+        raise UserError(f"{where}: labels {text!r}: a class is named twice; name each once")
+    return tuple(sorted(numbers))
 
 
 def _with_hash(key: str, whole: str) -> str:

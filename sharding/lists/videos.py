@@ -18,13 +18,13 @@ class Video(NamedTuple):
     """One labelled video.
 
     `key` names the sample; `path` is relative to the video folder (a file, or a folder of JPEGs); `label` is the
-    class index, None where the split has no labels; `start` and `end` cut out a part, in seconds; `about` is
-    what else the annotations say, copied into the sample.
+    class index, or a video's several ones in ascending order, None where the split has no labels; `start` and `end` cut
+    out a part, in seconds; `about` is what else the annotations say, copied into the sample.
     """
 
     key: str
     path: str
-    label: int | None
+    label: int | tuple[int, ...] | None
     start: float | None = None
     end: float | None = None
     about: dict[str, Any] = _NOTHING
@@ -35,7 +35,7 @@ class Annotations:
     """The videos of one split, in the order of the file, and the class names by index.
 
     `share` is that of the validation videos, where the split was not made by the annotations; `left_out` is how many
-    videos of classes that were not wanted are not among these.
+    videos of classes that were not wanted are not among these; `several` whether each has a list of labels.
     """
 
     dataset: str
@@ -44,6 +44,7 @@ class Annotations:
     videos: Sequence[Video]
     share: float | None = None
     left_out: int = 0
+    several: bool = False
 
     def identity(self, ordered: Iterable[Video]) -> str:
         """What changes with anything that the annotations say of the videos, in the order given."""
@@ -79,7 +80,7 @@ def fingerprint(videos: Iterable[Video]) -> str:
             row = [v.key, v.path, v.label, v.start, v.end, v.about]
             digest.update(f"{encode(row)}\n".encode())
         else:  # the same text, without the work of JSON: most videos are so
-            label = "null" if v.label is None else v.label
+            label = v.label if isinstance(v.label, int) else encode(v.label)
             digest.update(f'["{v.key}","{v.path}",{label},null,null,{{}}]\n'.encode())
     return digest.hexdigest()
 

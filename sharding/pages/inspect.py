@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 from sharding.format import manifest
@@ -116,6 +116,12 @@ class _Part(NamedTuple):
     chosen: list[tuple[str, SampleRow]]
 
 
+def _labels(rows: Sequence[SampleRow]) -> Counter[int | None]:
+    """How many of these samples are of each class; of None, how many have no label."""
+    each = (row.label if isinstance(row.label, tuple) else (row.label,) for row in rows)
+    return Counter(chain.from_iterable(each))
+
+
 def _read(made: Manifest, samples: int, seed: int) -> _Part:
     """The rows of a split, and `samples` of them at random with the URLs of their tars."""
     numbers = sorted(random.Random(seed).sample(range(made.samples), min(samples, made.samples)))
@@ -126,7 +132,7 @@ def _read(made: Manifest, samples: int, seed: int) -> _Part:
         wanted = numbers[bisect_left(numbers, starts[i]) : bisect_left(numbers, starts[i + 1])]
         chosen = [(made.shard_url(i), rows[number - starts[i]]) for number in wanted]
         frames, sizes = array("Q", [row.frames for row in rows]), array("Q", [row.bytes for row in rows])
-        return _Part(frames, sizes, Counter(row.label for row in rows), chosen)
+        return _Part(frames, sizes, _labels(rows), chosen)
 
     whole = _Part(array("Q"), array("Q"), Counter(), [])
     for part in at_once(read, range(len(made.shards))):

@@ -78,7 +78,10 @@ def _sample(sheet: Sheet, classes: list[str]) -> str:
     sample, about = sheet.row, sheet.about
     name = '<span class="quiet">no label</span>'
     if sample.label is not None:
-        name = f'<b>{escape(classes[sample.label])}</b> <span class="quiet">· class {sample.label}</span>'
+        labels = sample.label if isinstance(sample.label, tuple) else (sample.label,)
+        name = ", ".join(
+            f'<b>{escape(classes[label])}</b> <span class="quiet">· class {label}</span>' for label in labels
+        )
     facts = [f"video {sample.key}", f"{sample.frames} frames", units.size(sample.bytes)]
     if about is None:
         return (
