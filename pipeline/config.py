@@ -185,7 +185,7 @@ class Optim(Section):
     patience: int = Field(3, ge=1)
     "plateau: a division follows so many evaluations in a row without a better validation."
     plateau_of: Literal["top1", "loss"] = "top1"
-    "plateau: what is better, a higher top-1 or a lower loss (the reference's, with a patience of 10)."
+    "plateau: better is a higher top-1 (mAP with several labels), or a lower loss (the reference's, patience 10)."
     warmup_epochs: float = Field(0.0, ge=0)
     "The rate grows linearly, step by step, over the first epochs; cosine_by_step begins to fall behind them."
     classifier_lr: float = Field(1.0, gt=0)
@@ -199,7 +199,7 @@ class Optim(Section):
     decay_norms: bool = True
     "Weight decay on the scales and biases of batch norms and on the classifier's bias too, as the paper's code has it."
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    "Share of each label that is spread over all classes."
+    "Share of each label that is spread over all classes; of several labels, of its way to a half."
     clip_norm: float | None = Field(None, gt=0)
     "Gradients whose norm, over all weights together, is larger are scaled down to it."
     accumulate: int = Field(1, ge=1)

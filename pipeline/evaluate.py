@@ -20,7 +20,7 @@ from pipeline.config import Run
 from pipeline.data.splits import check_input, is_labelled
 from pipeline.evaluation import options, outputs, protocol, said, time_order
 from pipeline.evaluation.predictions import Predictions, predict
-from pipeline.evaluation.scores import score
+from pipeline.evaluation.scores import rate
 from pipeline.evaluation.trained import Trained, check_classes
 from pipeline.ranks.distributed import joined
 from pipeline.ranks.preemption import Preemption
@@ -93,6 +93,10 @@ def _check(split: Manifest, trained: Trained, args: argparse.Namespace) -> None:
     """`UserError` where the split cannot be scored, or nothing would be left of its predictions."""
     check_classes(trained, split)
     check_input(split, trained.config.model.in_channels)
+    if split.several_labels and args.order != "forward":
+        raise UserError(
+            f"--order {args.order}: tells what becomes of top-1, and videos of {split.root} have several labels"
+        )
     if not is_labelled(split) and (args.order != "forward" or not args.out):
         raise UserError(
             f"{split.root}: its videos have no labels to score against; with --out alone they are predicted"
@@ -113,7 +117,7 @@ def _report(
             missing = f"{len(split.failures)} videos that could not be built have no prediction"
             print(f"warning: {split.root}: {missing}; failures.csv names them", file=sys.stderr)
         return
-    content = {**about, **asdict(score(found)), "views": protocol.views(trained.config)}
+    content = {**about, **asdict(rate(found)), "views": protocol.views(trained.config)}
     if trained.published and trained.published.top1 is not None:
         content["published"] = {"top1": trained.published.top1, "views": zoo.PROTOCOL}
     said.say(content, split, args.json)

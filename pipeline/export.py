@@ -6,7 +6,8 @@
 `torch` (a torch.export archive, .pt2) and `onnx` take clips, uint8 (batch, frames, channels, size, size): 3 channels of
 RGB, or 10 of optical flow. They give logits (batch, classes), for batches of any size; the normalisation is inside.
 `safetensors` is the network's state dict, `reference` a checkpoint of the published implementation. All but the last
-carry the network's arguments and the names of the classes.
+carry the network's arguments, the names of the classes, and which function makes probabilities of logits: softmax, or
+sigmoid where a video has several labels.
 """
 
 import json
@@ -58,6 +59,7 @@ def exportable(found: Trained) -> Source:
         "model": json.dumps(arguments),
         "size": str(size),
         "classes": json.dumps(found.classes, ensure_ascii=False),
+        "probabilities": "sigmoid" if found.several else "softmax",
     }
     return Source(arguments, found.model.state_dict(), size, about)
 

@@ -23,6 +23,7 @@ from pipeline.data.samples import Sample
 from pipeline.data.stream import empty_clips
 from pipeline.evaluation import options
 from pipeline.evaluation.trained import Trained
+from pipeline.labels import loss as losses
 from pipeline.ranks.devices import device_for
 from pipeline.training.inference import Inference
 from sharding.arguments import Arguments
@@ -52,9 +53,12 @@ def views(path: str, settings: Settings, cutter: EvalCutter) -> Tensor:
     return clips
 
 
-def best(logits: Tensor, classes: list[str], most: int) -> list[dict[str, Any]]:
-    """The `most` most probable classes of one video's `logits`, (classes,): name, index and probability."""
-    probabilities = logits.softmax(0)
+def best(logits: Tensor, classes: list[str], most: int, several: bool = False) -> list[dict[str, Any]]:
+    """The `most` most probable classes of one video's `logits`, (classes,): name, index and probability.
+
+    Where a video may have `several` labels, each probability is one by itself, and they do not add up to 1.
+    """
+    probabilities = losses.probabilities(logits, several)
     return [
         {"class": classes[i], "index": i, "probability": round(probabilities[i].item(), 6)}
         for i in top_classes(logits[None], most)[0].tolist()
@@ -84,7 +88,7 @@ def run(model: Trained, videos: Sequence[str], most: int, show: Show) -> int:
             print(f"error: {video}: {reason}", file=sys.stderr, flush=True)
             failed += 1
             continue
-        print(show(video, best(infer(seen)[0], model.classes, most)), flush=True)
+        print(show(video, best(infer(seen)[0], model.classes, most, model.several)), flush=True)
     return failed
 
 

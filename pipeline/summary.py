@@ -28,16 +28,17 @@ def rows(folder: str) -> list[tuple[str, str]]:
             f"{run.train[-1]['step']} of {run.config.optim.global_batch * run.config.data.repeats} clips",
         ),
         ("training speed", f"{median(line['clips_per_s'] for line in run.train):.1f} clips/s"),
-        ("validation top-1", _top1(run)),
+        _score(run),
         ("run folder", folder),
     ]
 
 
-def _top1(run: Record) -> str:
+def _score(run: Record) -> tuple[str, str]:
     """From the last evaluation of the run's checkpoint; before that, from the last one while training."""
     of_checkpoint = [line for line in run.evaluations if line["split"] == run.config.data.validation]
     scores = of_checkpoint or run.validation
-    return f"{scores[-1]['top1']:.1f} %" if scores else "not evaluated yet"
+    name, title = ("map", "validation mAP") if run.several else ("top1", "validation top-1")
+    return title, f"{scores[-1][name]:.1f} %" if scores else "not evaluated yet"
 
 
 def parser() -> Arguments:

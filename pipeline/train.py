@@ -24,7 +24,7 @@ from pipeline.ranks.preemption import Preempted, Preemption
 from pipeline.ranks.program import rank_program
 from pipeline.ranks.watchdog import Watchdog
 from pipeline.run import provenance
-from pipeline.run.checkpoint import Checkpoints
+from pipeline.run.checkpoint import Checkpoints, Merit
 from pipeline.run.due import CheckpointClock, due_after
 from pipeline.run.owner import owned
 from pipeline.run.run_folder import RunFolder
@@ -57,19 +57,20 @@ def train(config: Config, world: World) -> None:
         progress = begin(config, train_set, validation_set, world)
         hosts = _introduce(config, progress, train_set, validation_set, world)
         learner, tally = progress.learner, progress.tally
-        meter = Meter(world, learner.forward_clock, hosts, share_of_a_clip(config, world.device))
+        share, several = share_of_a_clip(config, world.device), train_set.several_labels
+        meter = Meter(world, learner.forward_clock, hosts, share, several)
         clock = CheckpointClock(run.checkpoint_minutes)
 
-        def evaluate() -> float | None:
+        def evaluate() -> Merit | None:
             return validate(progress, validation_set, config, world, folder, between=pause)
 
         def pause() -> None:
             watchdog.beat()
             preemption.check("stopped in an evaluation as told; start again to go on")
 
-        def save(top1: float | None) -> None:
+        def save(merit: Merit | None) -> None:
             with meter.saving():
-                folder.save(progress.at, progress.state(config, train_set), top1)
+                folder.save(progress.at, progress.state(config, train_set), merit)
             clock.restart()
 
         with RunFolder(config, progress.at, world, owner) as folder:
@@ -89,14 +90,14 @@ def train(config: Config, world: World) -> None:
                     figures, unfit = meter.read()
                     folder.metrics({"step": at.done, "epoch": batch.epoch, "lr": rate, **figures}, unfit)
                     tally.add(batch.epoch, figures["replaced"])
-                top1, progress.to_evaluate = None, due.evaluate
+                merit, progress.to_evaluate = None, due.evaluate
                 if due.evaluate and not due.stop:
                     try:
-                        top1 = evaluate()
+                        merit = evaluate()
                     except Preempted:
                         due = replace(due, stop=True)
                 if due.save:
-                    save(top1)
+                    save(merit)
                 if due.stop:
                     raise preemption.preempted(f"stopped after {at.done} steps as told; start again to go on")
                 if due.epoch_ends:

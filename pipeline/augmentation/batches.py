@@ -18,7 +18,7 @@ def changer(augment: Augment, seed: int, repeats: int = 1) -> Callable[[Batch], 
 
     def change(batch: Batch) -> Batch:
         if repeats > 1:
-            labels = batch.labels.repeat_interleave(repeats)
+            labels = batch.labels.repeat_interleave(repeats, dim=0)
             batch = replace(batch, clips=batch.clips.flatten(0, 1), labels=labels)
         drawn_for = [(number, repeat) for number in batch.numbers for repeat in range(repeats)]
         if augment.operations or augment.jitter:

@@ -33,4 +33,4 @@ def mix(clips: Tensor, labels: Tensor, amounts: list[float]) -> Mixed:
         first.copy_(torch.lerp(a, b, share).round_())
         second.copy_(torch.lerp(b, a, share).round_())
     other = torch.from_numpy(np.array(amounts, np.float32)).to(labels.device, non_blocking=True)
-    return Mixed(labels.roll(half), other)
+    return Mixed(labels.roll(half, 0), other)

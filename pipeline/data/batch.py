@@ -8,9 +8,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mixed:
-    """What each clip of a batch took in of another one: that one's label, int64 (clips,), and its share, float32.
+    """What each clip of a batch took in of another one: that one's label, as `Batch` has them, and its share.
 
-    A share is a half at most.
+    A share, float32 (clips,), is a half at most.
     """
 
     labels: Tensor
@@ -35,10 +35,11 @@ class Batch:
 
     `numbers`: the samples' numbers in the epoch; `clips`: uint8 (clips, frames, channels, size, size) in training,
     (videos, views, frames, channels, height, width) in evaluation, channels-last memory, (0,) where there are none;
-    `labels`: int64 (clips,), -1 where unknown. With `data.repeats` the loader has clips (videos, repeats, ...) and
-    labels (videos,), which `pipeline.augmentation.batches` makes clips. `replaced`: which of the planned `keys` are
-    damaged, so that others stand in for them. `mixed`: by mixup, in training alone. `seconds`: what its making took, of
-    all its parts together.
+    `labels`: int64 (clips,), -1 where unknown; where a video has several, int8 (clips, classes), zeros and ones, a row
+    of -1 where unknown (`pipeline.labels.tensors`). With `data.repeats` the loader has clips (videos, repeats, ...) and
+    labels of videos, which `pipeline.augmentation.batches` makes clips and theirs. `replaced`: which of the planned
+    `keys` are damaged, so that others stand in for them. `mixed`: by mixup, in training alone. `seconds`: what its
+    making took, of all its parts together.
     """
 
     epoch: int

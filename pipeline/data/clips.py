@@ -14,6 +14,7 @@ from pipeline.data.inputs import INPUTS, FrameDecoder, Input
 from pipeline.data.samples import DamagedError, Sample
 from pipeline.data.sampling import FrameOrder, drawn_by, reordered
 from pipeline.data.transforms import EvalTransform, TrainTransform, around, mirror_labels, scaled_size
+from pipeline.labels.tensors import Label
 from sharding.errors import UserError
 from sharding.format import header
 
@@ -35,7 +36,7 @@ class TrainCutter:
         """(frames, channels, size, size), whatever the sample."""
         return self.num_frames, self.input.channels, self.size, self.size
 
-    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> Label:
         """Fill `out` with a random clip of `sample`; returns the label that goes with its flip."""
         frames = self.frame_rule(self.input.frames(sample), self.num_frames, rng)
         box, flip, label = self.transform.choose(sample.meta.width, sample.meta.height, _label(sample), rng)
@@ -56,7 +57,7 @@ class RepeatedCutter(TrainCutter):
         """(repeats, frames, channels, size, size), whatever the sample."""
         return self.repeats, *super().shape(sample)
 
-    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> Label:
         """Fill `out` with random clips of `sample`; returns the label that goes with their flip."""
         width, height = sample.meta.width, sample.meta.height
         frames = self.frame_rule(self.input.frames(sample), self.num_frames, rng)
@@ -93,7 +94,7 @@ class EvalCutter:
         width, height = self.transform.view_size(*size)
         return self.views.clips * self.views.crops, self.num_frames, self.input.channels, height, width
 
-    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> Label:
         """Fill `out` with the views of `sample`; returns its label, None in a test split."""
         key = sample.row.key
         clips = reordered(self._clips(self.input.frames(sample), key), self.order, key)
@@ -142,7 +143,7 @@ def eval_cutter(config: Config, order: FrameOrder = "forward") -> EvalCutter:
     return EvalCutter(config.model.num_frames, views, transform, FrameDecoder(), order, of, group)
 
 
-def _label(sample: Sample) -> int:
+def _label(sample: Sample) -> int | tuple[int, ...]:
     if sample.row.label is None:
         raise UserError(f"sample {sample.row.key} has no label; train on a labelled split")
     return sample.row.label

@@ -47,11 +47,21 @@ def check_splits(train_set: Manifest, validation_set: Manifest) -> None:
     """`UserError` where the two do not belong together, or one has no labels."""
     if train_set.classes != validation_set.classes:
         raise UserError(f"{validation_set.root}: its classes are not those of {train_set.root}")
+    if train_set.several_labels != validation_set.several_labels:
+        counts = [labels_a_video(split) for split in (validation_set, train_set)]
+        raise UserError(
+            f"{validation_set.root}: a video has {counts[0]}, and in {train_set.root} {counts[1]}; build both alike"
+        )
     for split in (train_set, validation_set):
         if not is_labelled(split):
             raise UserError(
                 f"{split.root}: its samples have no labels; train and validate on labelled splits"
             )
+
+
+def labels_a_video(split: Manifest) -> str:
+    """How many labels a video of `split` has, in words."""
+    return "several labels" if split.several_labels else "one label"
 
 
 def is_labelled(split: Manifest) -> bool:

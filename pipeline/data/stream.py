@@ -18,6 +18,8 @@ from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.lanes import Lanes, allow_open_files
 from pipeline.data.samples import DamagedError, Sample, Span, checked
 from pipeline.data.shards import KeptSidecars, Shards, StoredShards
+from pipeline.labels import tensors
+from pipeline.labels.tensors import Label
 from pipeline.order import plan
 from sharding.errors import UnreachableError, UserError
 from sharding.format.manifest import Manifest
@@ -40,7 +42,7 @@ class Cutter(Protocol):
         """Of what it makes of `sample`: (frames, channels, height, width), or one such for each of its views."""
         ...
 
-    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> Label:
         """Decode into `out`, uint8 of that shape with channels-last memory; returns the label."""
         ...
 
@@ -142,7 +144,8 @@ class ClipStream:
     def _part(
         self, epoch: int, step: int, numbers: range, lanes: Lanes, substitutes: Substitutes, room: "_Room"
     ) -> Batch:
-        labels = torch.empty(len(numbers), dtype=torch.int64)
+        several = len(self.manifest.classes) if self.manifest.several_labels else None
+        labels = tensors.empty(len(numbers), several)
         keys, replaced = [], []
         began, read_s = time.perf_counter(), 0.0
         for place, number in enumerate(numbers):
@@ -156,12 +159,12 @@ class ClipStream:
             except DamagedError as damage:
                 label = substitutes.use(lanes.reader(lane), number // self.order.lanes, damage, cut)
                 replaced.append(span.row.key)
-            labels[place] = -1 if label is None else label
+            tensors.put(labels, place, label)
             keys.append(span.row.key)
         seconds = Seconds(read_s, time.perf_counter() - began - read_s)
         return Batch(epoch, step, list(numbers), keys, labels, room.part(numbers), replaced, seconds=seconds)
 
-    def _cut(self, epoch: int, number: int, room: "_Room", span: Span) -> int | None:
+    def _cut(self, epoch: int, number: int, room: "_Room", span: Span) -> Label:
         """Fill the place of sample `number` of the epoch in `room`; returns its label."""
         rng = plan.augmentation_rng(self.order.seed, epoch, number)
         sample = checked(span)

@@ -40,7 +40,7 @@ class TrainChoice(NamedTuple):
 
     box: Box
     flip: bool
-    label: int
+    label: int | tuple[int, ...]
 
 
 def place(width: int, height: int, crop_width: int, crop_height: int, quarters: tuple[int, int]) -> Box:
@@ -192,8 +192,12 @@ class TrainTransform:
     # from `mirror_labels`
     mirror: NDArray[np.int64]
 
-    def choose(self, width: int, height: int, label: int, rng: np.random.Generator) -> TrainChoice:
+    def choose(
+        self, width: int, height: int, label: int | tuple[int, ...], rng: np.random.Generator
+    ) -> TrainChoice:
         """A random box, flip and label for a clip whose frames are `width` x `height`.
+
+        Of several labels each is exchanged; where one fits no class when flipped, the clip is not.
 
         Always takes three numbers from `rng`, whatever the settings.
         """
@@ -202,9 +206,11 @@ class TrainTransform:
         quarters = MULTI_SCALE_PLACES[rng.integers(len(MULTI_SCALE_PLACES))]
         flip = bool(rng.random() < 0.5) and self.flip != "none"
         if self.flip == "label" and flip:
-            flipped_label = int(self.mirror[label])
-            flip = flipped_label >= 0
-            label = flipped_label if flip else label
+            labels = label if isinstance(label, tuple) else (label,)
+            mirrored = [int(self.mirror[one]) for one in labels]
+            flip = min(mirrored) >= 0
+            if flip:
+                label = tuple(sorted(mirrored)) if isinstance(label, tuple) else mirrored[0]
         return TrainChoice(place(width, height, w, h, quarters), flip, label)
 
 

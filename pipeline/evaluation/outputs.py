@@ -1,9 +1,9 @@
 """What an evaluation leaves in a folder or bucket, each file written in whole or not at all.
 
-predictions-SPLIT.npz, .csv   of every video; arrays `keys`, `labels` (-1 where unknown), `logits`
-scores-SPLIT.json             accuracies, loss, and the views that were averaged
-classes-SPLIT.csv             the accuracy of each class, best first
-confusion-SPLIT.npz, .csv     videos by class (rows) and prediction (columns)
+predictions-SPLIT.npz, .csv   of every video; arrays `keys`, `labels` (as in `Predictions`), `logits`
+scores-SPLIT.json             scores, loss, and the views that were averaged
+classes-SPLIT.csv             the accuracy of each class, or its average precision, best first
+confusion-SPLIT.npz, .csv     videos by class (rows) and prediction (columns); not where videos have several labels
 leaderboard-SPLIT.csv         of a split without labels: what Something-Something's leaderboards take
 order-ORDER-SPLIT.json        what becomes of the scores with the frames in another order
 """
@@ -19,29 +19,40 @@ from numpy.typing import NDArray
 
 from blvnet.ranking import top_classes
 from pipeline.evaluation import confusion
+from pipeline.evaluation.average_precision import class_precisions
 from pipeline.evaluation.predictions import Predictions
+from pipeline.labels import tensors
+from pipeline.labels.loss import probabilities
 from sharding import storage
 from sharding.format.manifest import Manifest
 
 
 def write_predictions(folder: str, split: Manifest, predictions: Predictions) -> None:
-    """Logits as arrays; as a table each video's class, the best one, its probability, and the five best indices."""
+    """Logits as arrays; as a table each video's class, the best one, its probability, and the five best indices.
+
+    Of several labels the table has the indices, and the probability is the sigmoid of the mean logit.
+    """
     keys, labels, logits = predictions.keys, predictions.labels, predictions.logits
     arrays = {"keys": np.array(keys), "labels": labels.numpy(), "logits": logits.numpy()}
     storage.write_bytes(_url(folder, "predictions", split, "npz"), _npz(arrays))
-    probability = logits.softmax(1).amax(1).tolist()
+    several = tensors.are_several(labels)
+    probability = probabilities(logits, several).amax(1).tolist()
     rows = [
-        (key, _name(split, label), split.classes[top[0]], f"{sure:.6f}", " ".join(map(str, top)))
+        (key, _names(split, label), split.classes[top[0]], f"{sure:.6f}", " ".join(map(str, top)))
         for key, label, sure, top in zip(
             keys, labels.tolist(), probability, top_classes(logits, 5).tolist(), strict=True
         )
     ]
-    header = ("key", "class", "predicted", "probability", "top5")
+    header = ("key", "labels" if several else "class", "predicted", "probability", "top5")
     storage.write_bytes(_url(folder, "predictions", split, "csv"), _csv([header, *rows]))
 
 
 def write_scores(folder: str, split: Manifest, predictions: Predictions, content: dict[str, Any]) -> None:
     """`content` as scores-SPLIT.json, and what the labels tell class by class."""
+    storage.write_bytes(_url(folder, "scores", split, "json"), _json(content))
+    if tensors.are_several(predictions.labels):
+        _write_precisions(folder, split, predictions)
+        return
     counts = confusion.matrix(predictions.labels.numpy(), predictions.logits.numpy())
     table = [
         (
@@ -61,7 +72,15 @@ def write_scores(folder: str, split: Manifest, predictions: Predictions, content
     storage.write_bytes(
         _url(folder, "confusion", split, "csv"), _csv([("class", *range(len(lines))), *lines])
     )
-    storage.write_bytes(_url(folder, "scores", split, "json"), _json(content))
+
+
+def _write_precisions(folder: str, split: Manifest, predictions: Predictions) -> None:
+    rows = [
+        (each.label, split.classes[each.label], each.videos, f"{each.precision:.2f}")
+        for each in class_precisions(predictions.labels.numpy(), predictions.logits.numpy())
+    ]
+    header = ("index", "class", "videos", "average_precision")
+    storage.write_bytes(_url(folder, "classes", split, "csv"), _csv([header, *rows]))
 
 
 def write_leaderboard(folder: str, split: Manifest, predictions: Predictions) -> None:
@@ -85,7 +104,10 @@ def leaderboard(dataset: str, classes: list[str], predictions: Predictions) -> s
     return "".join(lines)
 
 
-def _name(split: Manifest, label: int) -> str:
+def _names(split: Manifest, label: int | list[int]) -> str:
+    """The name of a video's class; of several labels their indices, since names may hold any separator."""
+    if isinstance(label, list):
+        return " ".join(str(i) for i, value in enumerate(label) if value == 1)
     return split.classes[label] if label >= 0 else ""
 
 

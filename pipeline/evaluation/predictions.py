@@ -13,6 +13,7 @@ from pipeline.data.loader import batches
 from pipeline.data.sampling import FrameOrder
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.evaluation.progress import Progress
+from pipeline.labels import tensors
 from pipeline.order import plan
 from pipeline.ranks.distributed import World
 from pipeline.training.inference import Inference
@@ -23,7 +24,8 @@ from sharding.format.manifest import Manifest
 class Predictions:
     """Logits of videos, in order of their `keys`.
 
-    `labels`: int64 (videos,), -1 where unknown; `logits`: float32 (videos, classes), the mean over a video's views.
+    `labels`: int64 (videos,), -1 where unknown, or, where a video may have several, int8 (videos, classes) of zeros and
+    ones, a row of -1 where unknown; `logits`: float32 (videos, classes), the mean over a video's views.
     """
 
     keys: list[str]
@@ -88,7 +90,7 @@ def _predict_part(
     infer = Inference(model, config.run.precision, world.device, batch)
     numbers: list[int] = []
     keys: list[str] = []
-    labels = [torch.empty(0, dtype=torch.int64)]
+    labels = [tensors.empty(0, len(split.classes) if split.several_labels else None)]
     logits = [torch.empty(0, len(split.classes))]
     for part in batches(stream, workers, pin=world.device.type == "cuda"):
         between()

@@ -18,9 +18,9 @@ def lines(content: dict[str, Any], split: Manifest) -> list[str]:
     """The table of `content`, which is what `--json` prints."""
     if "order" in content:
         heading, rows = f"{split.split}, frames in order {content['order']}", _effect(content)
-    elif "top1" in content:
+    elif "loss" in content:
         heading = f"{split.split}: {content['videos']:,} videos, views {protocol.text(content['views'])}"
-        rows = _scores(content, split)
+        rows = _several(content, split) if "map" in content else _scores(content, split)
     else:
         return [
             f"{split.split}: {content['videos']:,} videos predicted; they have no labels to score against"
@@ -41,6 +41,20 @@ def _scores(content: dict[str, Any], split: Manifest) -> list[tuple[str, str]]:
         ("mean class accuracy", f"{content['mean_class']:.2f} %"),
         ("loss", f"{content['loss']:.4f}"),
         *published,
+    ]
+
+
+def _several(content: dict[str, Any], split: Manifest) -> list[tuple[str, str]]:
+    without = content["classes_without"]
+    hit5 = (
+        [("a label among the first five", f"{content['hit5']:.2f} %")] if len(split.classes) > _FIVE else []
+    )
+    return [
+        ("mean average precision", f"{content['map']:.2f} %"),
+        ("first answer is a label", f"{content['hit1']:.2f} %"),
+        *hit5,
+        ("loss", f"{content['loss']:.4f}"),
+        *([("classes without a video, left out", f"{without:,}")] if without else []),
     ]
 
 

@@ -10,12 +10,14 @@ from blvnet import BLVNetTAM, weights, zoo
 from blvnet.zoo import Published
 from pipeline import config as configuration
 from pipeline.config import Config
+from pipeline.data.splits import labels_a_video
 from pipeline.run import checkpoint
 from pipeline.training.network import build_model, check_model
 from sharding import storage
 from sharding.building.settings import Settings
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
+from sharding.format.shard import has_several_labels
 from sharding.lists import something
 
 _DATASETS = {"v1": "sthv1", "v2": "sthv2", "k400": "Kinetics-400"}
@@ -26,7 +28,8 @@ class Trained:
     """A model on the CPU, its configuration, the names of its classes, and how its videos became shards.
 
     `source` says where it comes from, as options have it; `published` is the model that its weights are published for.
-    Where the names of its classes are not known, `classes` are their numbers and `named` is False.
+    Where the names of its classes are not known, `classes` are their numbers and `named` is False. `several`: whether
+    it was trained on videos with several labels each.
     """
 
     model: BLVNetTAM
@@ -36,6 +39,7 @@ class Trained:
     source: dict[str, str]
     published: Published | None = None
     named: bool = True
+    several: bool = False
 
 
 def load(url: str, overrides: list[str]) -> Trained:
@@ -45,7 +49,10 @@ def load(url: str, overrides: list[str]) -> Trained:
     check_model(state["config"], config, url)
     model = build_model(config, len(state["classes"]))
     model.load_state_dict(checkpoint.weights_of(state))
-    return Trained(model, config, state["classes"], _settings(state.get("shards", {})), {"checkpoint": url})
+    recorded = state.get("shards", {})
+    several = has_several_labels(recorded)
+    source = {"checkpoint": url}
+    return Trained(model, config, state["classes"], _settings(recorded), source, several=several)
 
 
 def published(name: str, file: str, class_file: str | None, overrides: list[str]) -> Trained:
@@ -84,8 +91,15 @@ def published(name: str, file: str, class_file: str | None, overrides: list[str]
 
 
 def check_classes(found: Trained, split: Manifest) -> None:
-    """`UserError` where the classes of `split` are not those that the network tells apart."""
+    """`UserError` where the classes of `split`, or how many a video has, are not those that the network knows."""
     model = found.published
+    if split.several_labels != found.several:
+        name = found.source["checkpoint"] if model is None else model.name
+        knows = "several" if found.several else "one"
+        raise UserError(
+            f"{split.root}: a video has {labels_a_video(split)}; {name} was trained on videos with {knows}, and cannot "
+            "be scored on it"
+        )
     if model is None:
         if split.classes != found.classes:
             known = found.source["checkpoint"]

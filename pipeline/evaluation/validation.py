@@ -5,8 +5,9 @@ from dataclasses import asdict
 
 from pipeline.config import Config
 from pipeline.evaluation.predictions import predict
-from pipeline.evaluation.scores import score
+from pipeline.evaluation.scores import rate
 from pipeline.ranks.distributed import World
+from pipeline.run.checkpoint import Merit
 from pipeline.run.run_folder import RunFolder
 from pipeline.training.progress import Progress
 from sharding.format.manifest import Manifest
@@ -19,8 +20,10 @@ def validate(
     world: World,
     folder: RunFolder,
     between: Callable[[], None],
-) -> float | None:
-    """Score the network on `split`, and write the scores down; returns top-1, None on others than the main process.
+) -> Merit | None:
+    """Score the network on `split`, and write the scores down; returns what checkpoints are compared by.
+
+    That is top-1, or mean average precision where videos have several labels; None on others than the main process.
 
     Every rank must call it. `between` is called before each batch; what it raises ends the evaluation, which is then
     still to be done.
@@ -30,11 +33,11 @@ def validate(
     world.share_buffers(learner.evaluated)
     batch = at.global_batch // world.ranks
     predictions = predict(learner.evaluated, split, config, world, batch, between=between)
-    top1, loss = None, 0.0
+    merit, loss = None, 0.0
     if predictions:
-        scores = score(predictions)
-        top1, loss = scores.top1, scores.loss
+        scores = rate(predictions)
+        merit, loss = scores.merit, scores.loss
         folder.validation(at, asdict(scores), split, predictions.keys)
-    learner.schedule.evaluated(*world.share((top1 or 0.0, loss)))
+    learner.schedule.evaluated(*world.share((merit.value if merit else 0.0, loss)))
     progress.to_evaluate = False
-    return top1
+    return merit

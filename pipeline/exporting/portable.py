@@ -44,7 +44,7 @@ class Portable(nn.Module):
 class Source(NamedTuple):
     """What is exported: the network's arguments and weights, and the height and width of its clips.
 
-    `about` goes along as text: `model` (the arguments) and `classes` as JSON, `size`.
+    `about` goes along as text: `model` (the arguments) and `classes` as JSON, `size`, `probabilities`.
     """
 
     arguments: dict[str, Any]

@@ -17,6 +17,7 @@ from pipeline.data.loader import batches
 from pipeline.data.samples import Sample
 from pipeline.data.stream import ClipStream
 from pipeline.data.transforms import Box
+from pipeline.labels.tensors import Label
 from sharding.format.mjpeg import Colours
 
 STAGES = ("reading", "verifying", "decoding", "transforming", "handing over")
@@ -61,7 +62,7 @@ class TimedCutter:
         """The training cutter's."""
         return self._cutter.shape(sample)
 
-    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> Label:
         with self._watch.stage("verifying"):
             isal_zlib.crc32(sample.blob)
         with self._watch.stage("cutting"):

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.evaluation import confusion
 from pipeline.evaluation.confusion import Ints
-from pipeline.reporting import classwise, gallery
+from pipeline.reporting import classwise, gallery, precisions
 from pipeline.reporting.classwise import Evaluated
 
 _PAIRS = 10
@@ -21,6 +21,8 @@ def section(one: Evaluated) -> str:
     """What a run's predictions for a split show."""
     run, answers = one.run, one.answers
     classes = run.classes(answers.logits.shape[1])
+    if answers.several:
+        return _of_several(one, classes)
     counts = confusion.matrix(answers.labels, answers.logits)
     heading = f"{classwise.name(one)}: {escape(answers.split)}"
     said = f"{len(answers.keys):,} videos, top-1 {100 * counts.trace() / counts.sum():.2f} %"
@@ -34,6 +36,18 @@ def section(one: Evaluated) -> str:
             "</div>",
             classwise.table(counts, classes),
             gallery.section(run, answers, classes),
+            "</section>",
+        ]
+    )
+
+
+def _of_several(one: Evaluated, classes: Sequence[str]) -> str:
+    answers = one.answers
+    said = f"{len(answers.keys):,} videos, mean average precision {precisions.mean(answers):.2f} %"
+    return "\n".join(
+        [
+            f'<section>\n<h2>{classwise.name(one)}: {escape(answers.split)}</h2>\n<p class="quiet">{said}</p>',
+            precisions.table(answers, classes),
             "</section>",
         ]
     )

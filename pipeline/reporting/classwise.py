@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pipeline.evaluation import confusion
 from pipeline.evaluation.confusion import ClassScore, Ints
-from pipeline.reporting import curve, sortable
+from pipeline.reporting import curve, precisions, sortable
 from pipeline.reporting.record import Answers, Record
 from pipeline.reporting.sortable import Cell
 
@@ -73,10 +73,19 @@ def _same_videos(base: Evaluated, other: Evaluated) -> bool:
 
 
 def _difference(base: Evaluated, other: Evaluated) -> str:
-    labels = base.answers.labels
-    # Of each video, whether it is recognised.
-    before, after = (confusion.predicted_classes(one.answers.logits) == labels for one in (base, other))
     classes = other.run.classes(base.answers.logits.shape[1])
+    compare = precisions.difference if base.answers.several else _recognised
+    said, table = compare(base.answers, other.answers, classes)
+    if _views(base) != _views(other):
+        said.append("the two evaluations saw the videos in other ways")
+    return f'<p class="quiet">{escape("; ".join(said))}</p>\n<h3>Gains and losses by class</h3>\n{table}'
+
+
+def _recognised(base: Answers, other: Answers, classes: Sequence[str]) -> tuple[list[str], str]:
+    """In words, and as a table."""
+    labels = base.labels
+    # Of each video, whether it is recognised.
+    before, after = (confusion.predicted_classes(one.logits) == labels for one in (base, other))
     scores = [_by_class(one) for one in (base, other)]
     gains = {label: scores[1][label].accuracy - scores[0][label].accuracy for label in scores[0]}
     rows = [
@@ -94,13 +103,8 @@ def _difference(base: Evaluated, other: Evaluated) -> str:
         f"classes: {better} better, {worse} worse, {len(gains) - better - worse} as before",
         f"videos: {(after & ~before).sum():,} newly recognised, {(before & ~after).sum():,} no longer",
     ]
-    if _views(base) != _views(other):
-        said.append("the two evaluations saw the videos in other ways")
-    head = ("class", "name", "videos", f"{base.answers.of}, %", f"{other.answers.of}, %", "change, points")
-    return (
-        f'<p class="quiet">{escape("; ".join(said))}</p>\n<h3>Gains and losses by class</h3>\n'
-        f"{sortable.table(head, rows)}"
-    )
+    head = ("class", "name", "videos", f"{base.of}, %", f"{other.of}, %", "change, points")
+    return said, sortable.table(head, rows)
 
 
 def _class(score: ClassScore, classes: Sequence[str]) -> list[Cell]:
@@ -119,8 +123,8 @@ def _predicted(column: Ints, label: int) -> list[Cell]:
     return [Cell(f"{videos:,}", videos), Cell("", -1) if right is None else Cell(f"{right:.1f}", right)]
 
 
-def _by_class(one: Evaluated) -> dict[int, ClassScore]:
-    counts = confusion.matrix(one.answers.labels, one.answers.logits)
+def _by_class(one: Answers) -> dict[int, ClassScore]:
+    counts = confusion.matrix(one.labels, one.logits)
     return {score.label: score for score in confusion.class_scores(counts)}
 
 

@@ -28,6 +28,9 @@ _SLOWEST = "clips_per_s_slowest"
 
 CHARTS = (
     Chart("Loss", "loss", "loss"),
+    Chart("Mean average precision, %", None, "map"),
+    Chart("First answer is a label (hit@1), %", "hit1", "hit1"),
+    Chart("A label among the first five (hit@5), %", "hit5", "hit5"),
     Chart("Top-1 accuracy, %", "top1", "top1"),
     Chart("Top-5 accuracy, %", "top5", "top5"),
     Chart("Mean class accuracy, %", None, "mean_class"),
@@ -67,7 +70,7 @@ def _tells(chart: Chart, runs: Sequence[Record]) -> bool:
     if chart.train == _SLOWEST:
         # Of one rank alone it is that of all; the figure was float32 on its way.
         return any(line[_SLOWEST] < 0.999 * line["clips_per_s"] for line in lines if _SLOWEST in line)
-    return chart.train != "top5" or any(run.has_top5 for run in runs)
+    return chart.train not in ("top5", "hit5") or any(run.has_top5 for run in runs)
 
 
 def _others(runs: Sequence[Record]) -> list[Chart]:

@@ -32,6 +32,7 @@ _ANSWERS = re.compile(r"predictions-(.+)\.npz")
 class Answers:
     """The predictions for a labelled split: `keys` and `labels` (videos,), `logits` (videos, classes).
 
+    Where videos have several labels, `labels` are zeros and ones, (videos, classes).
     `of`: whose they are: the run's, or those of released weights that were scored into its folder.
     """
 
@@ -40,6 +41,10 @@ class Answers:
     labels: Ints
     logits: Floats
     of: str
+
+    @property
+    def several(self) -> bool:
+        return self.labels.ndim == 2
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,21 @@ class Record:
 
     @property
     def best(self) -> Line | None:
-        """The validation of the highest top-1; of equals the first, as `checkpoints/best.json` has it."""
-        return max(self.validation, key=lambda line: line["top1"], default=None)
+        """The validation of the highest score; of equals the first, as `checkpoints/best.json` has it."""
+        return max(self.validation, key=lambda line: line[self.merit], default=None)
+
+    @property
+    def several(self) -> bool:
+        """Whether its videos have several labels each, as its figures or its shards tell."""
+        lines = [*self.validation, *self.train, *self.evaluations]
+        if lines:
+            return "map" in lines[0] or "hit1" in lines[0]
+        return self.split is not None and self.split.several_labels
+
+    @property
+    def merit(self) -> str:
+        """The figure by which checkpoints are compared."""
+        return "map" if self.several else "top1"
 
     @property
     def has_top5(self) -> bool:

@@ -11,7 +11,18 @@ from pipeline.reporting.record import Record
 from pipeline.run.journal import Line
 
 _EVALUATION = ("run", "split", "views")
-_SCORES = ("videos", "top-1", "top-5", "mean class", "loss", "published top-1", "difference")
+_SCORES = (
+    "videos",
+    "mAP",
+    "hit@1",
+    "hit@5",
+    "top-1",
+    "top-5",
+    "mean class",
+    "loss",
+    "published top-1",
+    "difference",
+)
 _ORDER = ("run", "split", "order of frames")
 _EFFECT = (
     "top-1 forwards",
@@ -48,17 +59,21 @@ _FACTS: dict[str, Callable[[Record], str]] = {
     "views": lambda run: protocol.text(protocol.views(run.config)),
     "state": history.state,
     "loss": lambda run: _last(run, "loss", ".3f"),
+    "mAP": lambda run: _last(run, "map"),
+    "hit@1": lambda run: _last(run, "hit1"),
+    "hit@5": lambda run: _last(run, "hit5") if run.has_top5 else UNKNOWN,
     "top-1": lambda run: _last(run, "top1"),
     "top-5": lambda run: _last(run, "top5") if run.has_top5 else UNKNOWN,
     "mean class": lambda run: _last(run, "mean_class"),
-    "best top-1": lambda run: _best(run),
+    "best top-1": lambda run: UNKNOWN if run.several else _best(run),
+    "best mAP": lambda run: _best(run) if run.several else UNKNOWN,
     "published top-1": lambda run: _value(_published(run), ".1f"),
 }
 
 
 def _best(run: Record) -> str:
     best = run.best
-    return f"{best['top1']:.1f} after {curve.when(best['step'], run.epoch_steps)}" if best else UNKNOWN
+    return f"{best[run.merit]:.1f} after {curve.when(best['step'], run.epoch_steps)}" if best else UNKNOWN
 
 
 def evaluations_table(runs: Sequence[Record]) -> str:
@@ -84,10 +99,14 @@ def orders_table(runs: Sequence[Record]) -> str:
 
 def _scores(run: Record, scores: Line) -> list[str]:
     known = scores.get("published", {}).get("top1") if "model" in scores else _published(run)
+    known = known if "top1" in scores else None
     return [
         _value(scores["videos"], ",d"),
-        _value(scores["top1"], ".2f"),
-        _value(scores["top5"] if run.has_top5 else None, ".2f"),
+        _value(scores.get("map"), ".2f"),
+        _value(scores.get("hit1"), ".2f"),
+        _value(scores.get("hit5") if run.has_top5 else None, ".2f"),
+        _value(scores.get("top1"), ".2f"),
+        _value(scores.get("top5") if run.has_top5 else None, ".2f"),
         _value(scores.get("mean_class"), ".2f"),
         _value(scores["loss"], ".3f"),
         _value(known, ".1f"),

@@ -11,7 +11,7 @@ import json
 import pickle
 import sys
 import zipfile
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,13 @@ from sharding.errors import UserError
 State = dict[str, Any]
 
 
+class Merit(NamedTuple):
+    """The validation score by which checkpoints are compared, in percent; `name` is its key in the metrics."""
+
+    name: str
+    value: float
+
+
 class Checkpoints:
     """The checkpoints of one run; only the main process writes and chooses."""
 
@@ -30,10 +37,10 @@ class Checkpoints:
         self._folder = storage.join(run_folder, "checkpoints")
         self._keep = keep
 
-    def save(self, step: int, state: State, top1: float | None = None) -> None:
+    def save(self, step: int, state: State, merit: Merit | None = None) -> None:
         """Write `state`, name it as the newest, and remove what is no longer kept.
 
-        `top1`, where the model was just evaluated: its validation accuracy; the highest one is the best.
+        `merit`, where the model was just evaluated: top-1, or mean average precision; the highest one is the best.
         """
         content = _to_bytes(state)
         entry = {"name": f"step-{step:08d}.pt", "step": step, "sha256": hashlib.sha256(content).hexdigest()}
@@ -43,8 +50,8 @@ class Checkpoints:
             storage.remove(self._url("best.json"))
             best = {}
         storage.write_bytes(self._url(str(entry["name"])), content)
-        if top1 is not None and top1 > best.get("top1", -1.0):
-            best = {**entry, "top1": top1}
+        if merit is not None and merit.value > best.get(merit.name, -1.0):
+            best = {**entry, merit.name: merit.value}
             storage.write_bytes(self._url("best.json"), _to_json(best))
         kept = [entry, *(old for old in self._entries() if old["step"] < step)][: self._keep]
         storage.write_bytes(self._url("latest.json"), _to_json({**entry, "kept": kept}))
@@ -79,7 +86,7 @@ class Checkpoints:
         return None
 
     def best(self) -> State:
-        """What is on record of the best one: `name`, `step`, `top1`; empty where none was evaluated."""
+        """What is on record of the best one: `name`, `step`, and `top1` or `map`; empty where none was."""
         return _read_json(self._url("best.json"))
 
     def begin(self) -> None:

@@ -51,8 +51,9 @@ class Reporter:
         """A line of training metrics."""
         left_s = (self._total - line["step"]) * line["step_s"]
         self._write({"kind": "train", **line, "eta_s": left_s})
+        first = f"top-1 {line['top1']:.1f}" if "top1" in line else f"hit@1 {line['hit1']:.1f}"
         text = (
-            f"loss {line['loss']:.4f}  top-1 {line['top1']:.1f}  {line['clips_per_s']:.1f} clips/s  "
+            f"loss {line['loss']:.4f}  {first}  {line['clips_per_s']:.1f} clips/s  "
             f"data wait {line['data_wait']:.0%}"
         )
         text += late(line)
@@ -68,9 +69,12 @@ class Reporter:
     def validation(self, line: Line) -> None:
         """A line of validation scores."""
         self._write({"kind": "validation", **line})
+        if "top1" in line:
+            scores = f"top-1 {line['top1']:.2f}  top-5 {line['top5']:.2f}"
+        else:
+            scores = f"mAP {line['map']:.2f}  hit@1 {line['hit1']:.2f}"
         tqdm.write(
-            f"epoch {line['epoch']}  validation loss {line['loss']:.4f}  top-1 {line['top1']:.2f}  "
-            f"top-5 {line['top5']:.2f}  ({line['videos']} videos)"
+            f"epoch {line['epoch']}  validation loss {line['loss']:.4f}  {scores}  ({line['videos']} videos)"
         )
         sys.stdout.flush()
 

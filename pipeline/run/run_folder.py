@@ -10,7 +10,7 @@ from pipeline.order.position import Position
 from pipeline.ranks.distributed import World
 from pipeline.ranks.preemption import Preempted
 from pipeline.run.audit_log import AuditLog
-from pipeline.run.checkpoint import Checkpoints, State
+from pipeline.run.checkpoint import Checkpoints, Merit, State
 from pipeline.run.journal import Line
 from pipeline.run.metrics import Reporter
 from pipeline.run.nonfinite import NonFinite
@@ -62,16 +62,19 @@ class RunFolder:
         if self._reporter:
             self._reporter.validation({"step": at.done, "epoch": at.epoch - 1, **figures})
 
-    def save(self, at: Position, state: State, top1: float | None) -> None:
-        """Begin a checkpoint; what led to it is on record before it is. Training waits for the copy alone."""
+    def save(self, at: Position, state: State, merit: Merit | None) -> None:
+        """Begin a checkpoint; what led to it is on record before it is. Training waits for the copy alone.
+
+        `merit`: of the evaluation that was just made, if one was.
+        """
         if not self._is_on_record():
             return
         if self._reporter:
             self._uploads.check()
             self._reporter.flush()
             # An evaluated one waits beside a newer one: it may be the best.
-            name = "checkpoint" if top1 is None else "evaluated checkpoint"
-            self._uploads.submit(name, partial(self._checkpoints.save, at.done, copied(state), top1))
+            name = "checkpoint" if merit is None else "evaluated checkpoint"
+            self._uploads.submit(name, partial(self._checkpoints.save, at.done, copied(state), merit))
 
     def _is_on_record(self) -> bool:
         """Whether every rank's audit is; where a store is away, the checkpoint is left to the next time."""

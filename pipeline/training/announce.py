@@ -27,10 +27,11 @@ def introduction(
     clips = at.global_batch * data.repeats
     frames = "frames" if model.in_channels == 3 else "frames of optical flow"
     takes = f"clips of {model.num_frames} {frames}" if model.num_frames > 1 else "images"
+    several = ", several labels a video" if train_set.several_labels else ""
     rows = [
         ("network", f"bLVNet-TAM depth {model.depth}, {takes} at {data.size}x{data.size}"),
         ("ranks", f"{len(ranks)} ({devices}), {config.run.precision}, on {where}"),
-        ("data", f"{train_set.root}: {train_set.samples} videos, {len(train_set.classes)} classes; "
+        ("data", f"{train_set.root}: {train_set.samples} videos, {len(train_set.classes)} classes{several}; "
                  f"{validation_set.samples} videos to validate"),
         ("order", f"seed {at.seed}, {at.lanes} lanes of window {at.window}, {data.workers} loader processes a rank"),
         ("reading", _reading(config, at, train_set, ranks)),
@@ -121,8 +122,9 @@ def farewell(config: Config, best: dict[str, Any]) -> list[str]:
     if not best:
         return [f"done: {folder}"]
     file = f"{folder}/checkpoints/best.json"
+    name, score = ("top-1", best["top1"]) if "top1" in best else ("mean average precision", best["map"])
     return [
-        f"done: best validation top-1 {best['top1']:.2f} % after step {best['step']}: {file}",
+        f"done: best validation {name} {score:.2f} % after step {best['step']}: {file}",
         f"  next: python -m pipeline.evaluate --checkpoint {file} --data {data.root}/{data.validation} --out {folder}",
         f"        python -m pipeline.report {folder}",
     ]

@@ -6,14 +6,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from blvnet import BLVNetTAM
-from blvnet.ranking import top_classes
 from pipeline.config import Config
 from pipeline.data.batch import Mixed
+from pipeline.labels import loss as losses
 from pipeline.pace.stages import ForwardClock
 from pipeline.ranks.distributed import World
 from pipeline.run.checkpoint import weights_of
@@ -29,7 +28,8 @@ from sharding.errors import UserError
 class Step(NamedTuple):
     """What a step says of itself, scalars that stay on the device.
 
-    The mean loss, how many answers were right at once and among the first five, and the gradients' norm.
+    The mean loss, how many answers were right at once and among the first five, and the gradients' norm. Of several
+    labels, a clip's answer is right that is one of them.
     """
 
     loss: Tensor
@@ -75,10 +75,11 @@ class Learner:
     def step(self, clips: Tensor, labels: Tensor, step: int, lr: float, mixed: Mixed | None = None) -> Step:
         """Train on one batch as step number `step` of the run.
 
-        `clips`: uint8 (batch, frames, channels, size, size); `labels`: int64 (batch,), of what most of a clip is;
-        `mixed`: what it is beside that. An answer is right that is the clip's label. Nothing waits for the device.
-        Weights, momenta, statistics and average stay as they are where the loss or a gradient is not finite on any
-        rank; the loss is then not finite on every one.
+        `clips`: uint8 (batch, frames, channels, size, size); `labels`: as `Batch` has them, of what most of a clip is;
+        `mixed`: what it is beside that. Which loss is taken goes by the labels: see `pipeline.labels.loss.of`. An
+        answer is right that is the clip's label. Nothing waits for the device. Weights, momenta, statistics and
+        average stay as they are where the loss or a gradient is not finite on any rank; the loss is then not finite
+        on every one.
         """
         self._train_mode()
         statistics = self._buffers.copied()
@@ -95,12 +96,12 @@ class Learner:
             with self._exchange(number == parts):
                 with self._precision.autocast(), self.forward_clock.running():
                     logits = self._parallel(self._normalise(some))
-                    part = _cross_entropy(logits, theirs, blend, self._optim.label_smoothing)
+                    part = losses.of(logits, theirs, self._optim.label_smoothing, blend)
                 part = part * (len(theirs) / len(labels))
                 self._precision.backward(part)
             self._running.after_batch(before)
             loss += part.detach()
-            right += _right(logits.detach(), theirs)
+            right += losses.right(logits.detach(), theirs)
         self._running.after_step()
         unfit, norm = self._precision.update(self._optimizer, self._optim.clip_norm)
         self._buffers.put_back(statistics, unfit)
@@ -143,28 +144,10 @@ class Learner:
         return nullcontext()
 
 
-def _split(mixed: Mixed | None, parts: int) -> list[Mixed | None]:
+def _split(mixed: Mixed | None, parts: int) -> list[losses.Blend | None]:
     if mixed is None:
         return [None] * parts
-    cut = zip(mixed.labels.tensor_split(parts), mixed.shares.tensor_split(parts), strict=True)
-    return [Mixed(labels, shares) for labels, shares in cut]
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, mixed: Mixed | None, smoothing: float) -> Tensor:
-    """The mean over the clips; that of a blended one is its two labels', each by its share."""
-    if mixed is None:
-        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-    own, other = (
-        F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
-        for target in (labels, mixed.labels)
-    )
-    return torch.lerp(own, other, mixed.shares).mean()
-
-
-def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many of `labels` are named first, and among the first five; int64 (2,)."""
-    right = top_classes(logits, 5) == labels[:, None]
-    return torch.stack([right[:, 0].sum(), right.sum()])
+    return list(zip(mixed.labels.tensor_split(parts), mixed.shares.tensor_split(parts), strict=True))
 
 
 def _check(config: Config, world: World) -> None:

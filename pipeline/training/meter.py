@@ -18,12 +18,20 @@ from pipeline.training.learner import Step
 class Meter:
     """Sums losses and right answers on the device, which is not waited for until `read`.
 
-    `hosts`: of all ranks, on the main process; `share_of_a_clip`: see `pipeline.training.utilisation`.
+    `hosts`: of all ranks, on the main process; `share_of_a_clip`: see `pipeline.training.utilisation`. Where clips have
+    `several` labels, `hit1` and `hit5` are the shares of clips of which the first answer is one of them, or any of the
+    first five (those of YouTube-8M).
     """
 
     def __init__(
-        self, world: World, forward: ForwardClock, hosts: list[str], share_of_a_clip: float | None = None
+        self,
+        world: World,
+        forward: ForwardClock,
+        hosts: list[str],
+        share_of_a_clip: float | None = None,
+        several: bool = False,
     ) -> None:
+        self._names = ("hit1", "hit5") if several else ("top1", "top5")
         self._world, self._hosts, self._share_of_a_clip = world, hosts, share_of_a_clip
         self._stages = Stages(forward)
         self.restart()
@@ -74,13 +82,13 @@ class Meter:
         rate, wait = self._clips / seconds, self._stages.waited / seconds
         extremes = self._world.largest(torch.tensor([-rate, wait], device=device)).tolist()
         rows = self._rows(seconds)
-        loss, grad_norm, top1, top5, replaced, *unfit_shares = sums
+        loss, grad_norm, first, five, replaced, *unfit_shares = sums
         skipped = [share > 0 for share in unfit_shares]
         fit = self._steps - sum(unfit_shares)
         figures = {
             "loss": loss / fit if fit else float("nan"),
-            "top1": 100 * top1 / self._clips,
-            "top5": 100 * top5 / self._clips,
+            self._names[0]: 100 * first / self._clips,
+            self._names[1]: 100 * five / self._clips,
             "grad_norm": grad_norm / fit if fit else float("nan"),
             "clips_per_s": rate * ranks,
             "clips_per_s_slowest": -extremes[0],

@@ -68,9 +68,9 @@ class Schedule:
             rate *= done / optim.warmup_epochs
         return rate
 
-    def evaluated(self, top1: float, loss: float) -> None:
-        """Note the validation top-1 and loss of an evaluation; every rank must be told the same."""
-        merit = -loss if self._optim.plateau_of == "loss" else top1
+    def evaluated(self, score: float, loss: float) -> None:
+        """Note the loss of a validation, and its top-1 or mean average precision; every rank must be told the same."""
+        merit = -loss if self._optim.plateau_of == "loss" else score
         self._waited = 0 if merit > self._best else self._waited + 1
         self._best = max(self._best, merit)
         if self._waited == self._optim.patience:

@@ -9,6 +9,7 @@ import torch
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.data import corrupt
+from pipeline.data.splits import labels_a_video
 from pipeline.handover.shared import check_room
 from pipeline.order import position
 from pipeline.order.position import Position
@@ -24,6 +25,7 @@ from pipeline.training.statistics import recompute
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
+from sharding.format.shard import has_several_labels
 
 
 @dataclass
@@ -85,7 +87,7 @@ def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: 
 
 def _fresh(config: Config, train_set: Manifest, at: Position, world: World) -> Progress:
     model = build_model(config, len(train_set.classes))
-    initialise(model, config.init)
+    initialise(model, config.init, train_set.several_labels)
     if count := config.init.norm_batches:
         some = islice(train_batches(config, train_set, at, world), count)
         recompute(model.to(world.device), (batch.clips for batch in some), config, world)
@@ -120,6 +122,8 @@ def _check_shards(saved: State, train_set: Manifest, folder: str) -> None:
         return
     differ = changes(saved.get("split", {}), _facts(train_set))
     differ += changes(saved.get("shards", {}), train_set.settings)
+    if has_several_labels(saved.get("shards", {})) != train_set.several_labels:
+        differ.append(f"a video now has {labels_a_video(train_set)}")
     if saved["classes"] != train_set.classes:
         differ.append(f"classes: {len(saved['classes'])} -> {len(train_set.classes)}, or other names")
     raise UserError(

@@ -29,7 +29,7 @@ HOUSE_MAY_IMPORT = {
         ),
     },
 }
-_DATA = {"pipeline.handover", "pipeline.order", "pipeline.ranks"}
+_DATA = {"pipeline.handover", "pipeline.labels", "pipeline.order", "pipeline.ranks"}
 _RUN = {"pipeline.data", *_DATA}
 _TRAINING = {"pipeline.run", "pipeline.augmentation", "pipeline.pace", *_RUN}
 _EVALUATION = {"pipeline.training", *_TRAINING}
@@ -54,6 +54,7 @@ ROOM_MAY_IMPORT = {
     "sharding.demo": {"sharding.storage", "sharding.workers"},
     "pipeline.settings": set[str](),
     "pipeline.order": set[str](),
+    "pipeline.labels": set[str](),
     "pipeline.ranks": set[str](),
     "pipeline.handover": {"pipeline.ranks"},
     "pipeline.data": _DATA,

@@ -1,5 +1,7 @@
 """A rank's batches, changed: the same on any number of ranks, with several clips of each video too."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -69,6 +71,17 @@ def test_clips_of_a_video_keep_its_label_and_are_changed_each_its_own_way() -> N
         assert abs(label - other) == VIDEOS // 2
     shares = [{found[number, repeat][3] for repeat in range(3)} for number in {n for n, _ in found}]
     assert all(len(three) == 3 for three in shares)
+
+
+def test_several_labels_stay_with_their_clips() -> None:
+    batch = loaded(0, 1, 3)
+    rows = torch.eye(VIDEOS, dtype=torch.int8)[batch.labels]
+    after = changer(ALL, 5, 3)(replace(batch, labels=rows))
+    alone = changer(ALL, 5, 3)(loaded(0, 1, 3))
+    assert after.mixed is not None and alone.mixed is not None
+    assert after.labels.argmax(1).tolist() == alone.labels.tolist()
+    assert after.mixed.labels.argmax(1).tolist() == alone.mixed.labels.tolist()
+    assert (after.mixed.labels.sum(1) == 1).all() and torch.equal(after.mixed.shares, alone.mixed.shares)
 
 
 def test_nothing_is_done_unless_it_is_asked_for() -> None:

@@ -206,7 +206,7 @@ def test_mirror_twice_is_the_class_itself(others: list[str], directed: list[str]
         assert mirrored == -1 or mirror[mirrored] == label
 
 
-def choices(flip: Any, classes: list[str], label: int, times: int = 400) -> list[Any]:
+def choices(flip: Any, classes: list[str], label: int | tuple[int, ...], times: int = 400) -> list[Any]:
     transform = TrainTransform(224, SCALES, flip, mirror_labels(classes))
     rng = np.random.default_rng(0)
     return [transform.choose(455, 256, label, rng) for _ in range(times)]
@@ -216,6 +216,18 @@ def test_a_flip_exchanges_a_directed_label() -> None:
     drawn = Counter((c.flip, c.label) for c in choices("label", CLASSES, 0))
     assert set(drawn) == {(False, 0), (True, 1)}
     assert 150 < drawn[True, 1] < 250
+
+
+def test_a_flip_exchanges_left_and_right_in_each_of_several_labels() -> None:
+    assert {(c.flip, c.label) for c in choices("label", CLASSES, (1, 2))} == {(False, (1, 2)), (True, (0, 2))}
+    assert {(c.flip, c.label) for c in choices("label", CLASSES, (0, 1))} == {(False, (0, 1)), (True, (0, 1))}
+    assert {(c.flip, c.label) for c in choices("reference", CLASSES, (1,))} == {(False, (1,)), (True, (1,))}
+
+
+def test_a_clip_is_not_flipped_where_one_of_its_labels_has_no_mirror() -> None:
+    alone = [CLASSES[0], CLASSES[2]]
+    assert {(c.flip, c.label) for c in choices("label", alone, (0, 1))} == {(False, (0, 1))}
+    assert {c.flip for c in choices("label", alone, (1,))} == {False, True}
 
 
 def test_a_flip_keeps_the_label_of_a_class_without_direction() -> None:

@@ -14,7 +14,7 @@ from pipeline.evaluation import confusion, outputs
 from pipeline.evaluation.predictions import Predictions
 from pipeline.evaluation.scores import score
 from pipeline.evaluation.time_order import effect
-from pipeline.training.learner import _right
+from pipeline.labels import loss as losses
 from tests import shards
 
 VIDEOS, CLASSES = 600, 174
@@ -48,7 +48,7 @@ def test_everything_that_names_a_first_class_names_the_same(logits: torch.Tensor
     found = Predictions([f"{i:03}" for i in range(VIDEOS)], labels, logits)
     scores = score(found)
     assert (scores.top1, scores.top5) == (pytest.approx(100 * top1), pytest.approx(100 * top5))
-    assert (_right(logits, labels) / VIDEOS).tolist() == pytest.approx([top1, top5])
+    assert (losses.right(logits, labels) / VIDEOS).tolist() == pytest.approx([top1, top5])
 
     counts = confusion.matrix(labels.numpy(), logits.numpy())
     assert counts.trace() == round(top1 * VIDEOS)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.run import checkpoint
-from pipeline.run.checkpoint import Checkpoints
+from pipeline.run.checkpoint import Checkpoints, Merit
 from sharding import storage
 from sharding.errors import UserError
 
@@ -44,11 +44,11 @@ def test_the_newest_is_found_and_older_ones_are_removed(tmp_path: Path) -> None:
 def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path), keep=1)
     for step, top1 in ((10, 50.0), (20, 70.0), (30, 60.0), (40, 65.0)):
-        checkpoints.save(step, state(step), top1)
+        checkpoints.save(step, state(step), Merit("top1", top1))
     assert names(tmp_path) == ["best.json", "latest.json", "step-00000020.pt", "step-00000040.pt"]
     assert checkpoint.load(str(tmp_path / "checkpoints" / "best.json"))["step"] == 20
     assert checkpoint.load(str(tmp_path))["step"] == 40
-    checkpoints.save(50, state(50), top1=80.0)
+    checkpoints.save(50, state(50), Merit("top1", 80.0))
     assert names(tmp_path) == ["best.json", "latest.json", "step-00000050.pt"]
 
 
@@ -209,7 +209,7 @@ def test_the_best_never_dangles_after_a_kill_and_a_lower_score(
 ) -> None:
     """A step that is done again gives other bytes on a GPU; the best one's file is then another."""
     checkpoints = Checkpoints(str(tmp_path), keep=1)
-    checkpoints.save(10, state(10), top1=50.0)
+    checkpoints.save(10, state(10), Merit("top1", 50.0))
     write = storage.write_bytes
 
     def killed(url: str, data: bytes) -> None:
@@ -219,13 +219,13 @@ def test_the_best_never_dangles_after_a_kill_and_a_lower_score(
 
     monkeypatch.setattr(storage, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.save(20, state(20), top1=80.0)
+        checkpoints.save(20, state(20), Merit("top1", 80.0))
     monkeypatch.setattr(storage, "write_bytes", write)
     assert newest_state(checkpoints)["step"] == 10
     checkpoint.load(str(tmp_path / "checkpoints" / "best.json"))
-    checkpoints.save(20, state(21), top1=60.0)
+    checkpoints.save(20, state(21), Merit("top1", 60.0))
     assert checkpoint.load(str(tmp_path / "checkpoints" / "best.json"))["step"] == 21
-    checkpoints.save(30, state(30), top1=55.0)
+    checkpoints.save(30, state(30), Merit("top1", 55.0))
     assert checkpoint.load(str(tmp_path / "checkpoints" / "best.json"))["step"] == 21
 
 

@@ -81,7 +81,7 @@ def test_every_option_goes_on_bit_for_bit(options: tuple[str, ...]) -> None:
         found = []
         for epoch in epochs:
             found += train(one, range(epoch, epoch + 1), batch=4, lr=one.schedule.rate(epoch, 0, 1))
-            one.schedule.evaluated(top1=5.0, loss=1.0)
+            one.schedule.evaluated(score=5.0, loss=1.0)
         return found
 
     whole, first, second = learner(chosen), learner(chosen), learner(chosen)

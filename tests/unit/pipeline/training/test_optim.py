@@ -64,7 +64,7 @@ def test_a_plateau_of_the_loss_divides_when_it_has_not_fallen_for_the_patience()
     schedule = Schedule(Optim(schedule="plateau", plateau_of="loss", patience=2, lr=1.0, epochs=50))
     seen = []
     for epoch, loss in enumerate([3.0, 2.0, 2.0, 2.5, 1.9, 1.9]):
-        schedule.evaluated(top1=epoch, loss=loss)
+        schedule.evaluated(score=epoch, loss=loss)
         seen.append(schedule.rate(epoch, 0, 1))
     assert seen == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1])
 
@@ -86,7 +86,7 @@ def test_a_plateau_of_something_else_begins_anew_and_keeps_its_divisions() -> No
     second = Schedule(Optim(schedule="plateau", plateau_of="loss", patience=2, lr=1.0, epochs=50))
     second.restore(first.state())
     for loss in (3.0, 2.9, 2.8, 2.7):
-        second.evaluated(top1=0, loss=loss)
+        second.evaluated(score=0, loss=loss)
     assert second.rate(0, 0, 1) == pytest.approx(0.1)
 
 
