@@ -17,6 +17,7 @@ from pipeline.data.loader import batches
 from pipeline.data.samples import Sample
 from pipeline.data.stream import ClipStream, Cutter, Passes
 from pipeline.handover.shared import SLOTS
+from pipeline.labels.tensors import Label
 from pipeline.measuring.rates import Rates
 from pipeline.order import position
 
@@ -31,7 +32,7 @@ class _Nothing:
         """Of a pixel."""
         return (1, 3, 1, 1)
 
-    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
+    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> Label:
         return sample.row.label
 
 
