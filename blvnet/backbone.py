@@ -4,6 +4,7 @@ Everything here takes and gives folded frames, (batch * frames, channels, height
 one result for each pair of frames; it stands for both.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -198,3 +199,23 @@ class Backbone(nn.Module):
         for block in self.top:
             x = block(x, num_pairs)
         return x
+
+    def aggregations(self, size: int, num_frames: int) -> list["Aggregation"]:
+        """Every blend of a forward pass on frames of `size` x `size`, in its order."""
+        pairs, side = num_frames // 2, -(-size // 2)
+        stem: TemporalAggregation = self.stem.tam
+        found: list[Aggregation] = [(stem, stem.split, side, num_frames)]
+        side = -(-side // 2)
+        for stage in self.stages:
+            assert isinstance(stage, FusionStage)
+            found.append((stage.tam, stage.tam.split_pairs, side, pairs))
+            side = -(-side // stage.fusion.stride)
+        for block in self.top:
+            assert isinstance(block, TemporalBottleneck)
+            found.append((block.tam, block.tam, side, pairs))
+            side = -(-side // block.stride)
+        return found
+
+
+Aggregation = tuple[TemporalAggregation, Callable[[Tensor, int], Tensor | tuple[Tensor, Tensor]], int, int]
+"""A module, the way it is called, and the height and width and the number of frames a clip that it is called with."""

@@ -260,6 +260,8 @@ class Run(Section):
     "Number format of the network's arithmetic; weights stay in fp32. fp16 has a loss scale; tf32 is fp32 elsewhere."
     compile: bool = False
     "The network goes through torch.compile: a minute or more at the start, faster steps on a GPU."
+    blend: Literal["auto", "kernel", "compiled", "convolution"] = "auto"
+    "How a GPU blends frames (TAM); auto: the fastest in a trial at the start, kept by a run that goes on."
     deterministic: bool = False
     "Only algorithms with bit-equal results from run to run."
     log_steps: int = Field(20, ge=1)

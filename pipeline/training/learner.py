@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from blvnet import BLVNetTAM
+from blvnet.tam import Form
 from pipeline.config import Config
 from pipeline.data.batch import Mixed
 from pipeline.labels import loss as losses
@@ -18,6 +19,7 @@ from pipeline.ranks.distributed import World
 from pipeline.run.checkpoint import weights_of
 from pipeline.training.buffers import Buffers
 from pipeline.training.ema import Average
+from pipeline.training.network import settle_blend
 from pipeline.training.normalise import Normaliser
 from pipeline.training.norms import RunningStatistics, frozen_norms
 from pipeline.training.optim import Schedule, set_learning_rate, sgd
@@ -41,12 +43,14 @@ class Step(NamedTuple):
 class Learner:
     """A model on this rank's device, trained together with the other ranks.
 
-    Raises `UserError` for settings that these ranks or this device cannot carry out.
+    `blend`: how a run that goes on has blended its frames. Raises `UserError` for settings that these ranks or this
+    device cannot carry out.
     """
 
-    def __init__(self, model: BLVNetTAM, config: Config, world: World) -> None:
+    def __init__(self, model: BLVNetTAM, config: Config, world: World, blend: Form | None = None) -> None:
         _check(config, world)
         self.model = model.to(world.device)
+        self._blend = settle_blend(self.model, config, world, blend)
         if config.optim.sync_norm and world.ranks > 1:
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         self._buffers = Buffers(self.model)
@@ -117,6 +121,7 @@ class Learner:
             "schedule": self.schedule.state(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._precision.scaler.state_dict(),
+            "blend": self._blend,
         }
 
     def restore(self, state: dict[str, Any], source: str) -> None:

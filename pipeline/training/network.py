@@ -2,9 +2,15 @@
 
 from typing import Any
 
+import torch
+
 from blvnet import BLVNetTAM
+from blvnet.tam import Form
+from blvnet.tam_choice import fastest, set_form, trial
 from pipeline import config as configuration
 from pipeline.config import Config
+from pipeline.ranks.distributed import World
+from pipeline.training.precision import Precision
 from sharding.errors import UserError
 
 
@@ -22,3 +28,33 @@ def check_model(saved: dict[str, Any], config: Config, source: str) -> None:
             raise UserError(
                 f"{source}: model.{name} was {value} when this was trained, and cannot be {wanted[name]}"
             )
+
+
+def settle_blend(model: BLVNetTAM, config: Config, world: World, kept: Form | None = None) -> Form | None:
+    """Let `model`, on the rank's device, blend frames as `run.blend` says; returns how, None on the CPU.
+
+    With "auto" the main process tries each form, and all ranks take the fastest: what differs is the rounding. A run
+    that goes on has `kept` its choice. A deterministic run chooses without a clock.
+    """
+    if world.device.type != "cuda":
+        return None
+    form: Form | None = None
+    if config.run.blend != "auto":
+        form = config.run.blend
+    elif not config.run.deterministic and kept is None:
+        form = world.share(_fastest(model, config, world) if world.main else None)
+    else:
+        form = kept or "kernel"
+    set_form(model, form)
+    return form
+
+
+def _fastest(model: BLVNetTAM, config: Config, world: World) -> Form:
+    precision = Precision(config.run.precision, world.device)
+    clips = config.optim.global_batch * config.data.repeats // world.ranks // config.optim.accumulate
+    taken = trial(model, max(clips, 1), config.data.size, precision.dtype, precision.autocast)
+    found, seconds = fastest(taken)
+    torch.cuda.empty_cache()
+    each = ", ".join(f"{form} {1000 * needed:.1f} ms" for form, needed in seconds.items())
+    print(f"blending frames by: {found} (a step's: {each})", flush=True)
+    return found

@@ -14,17 +14,17 @@ _DTYPES = {
 
 
 class Precision:
-    """`name` is bf16, fp16, tf32 or fp32. Weights and optimiser state are float32 in all four."""
+    """`name` is bf16, fp16, tf32 or fp32; `dtype` is that of activations. Weights and optimiser state are float32."""
 
     def __init__(self, name: str, device: torch.device) -> None:
-        self._dtype = _DTYPES[name]
+        self.dtype = _DTYPES[name]
         self._device = device.type
         # A disabled scaler passes everything through, so the training step has one form.
         self.scaler = GradScaler(self._device, enabled=name == "fp16")
 
     def autocast(self) -> torch.autocast:
         """The context that the forward pass runs in."""
-        return torch.autocast(self._device, dtype=self._dtype, enabled=self._dtype != torch.float32)
+        return torch.autocast(self._device, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
     def backward(self, loss: Tensor) -> None:
         """Back-propagate `loss`, which adds to the gradients."""

@@ -99,10 +99,10 @@ def _resumed(
     chosen: tuple[str, str], config: Config, train_set: Manifest, fresh: Position, world: World
 ) -> Progress:
     """`chosen`: URL and SHA-256 of a checkpoint."""
-    learner = Learner(build_model(config, len(train_set.classes)), config, world)
     saved = load(*chosen)
     check_model(saved["config"], config, config.run.folder)
     _check_shards(saved, train_set, config.run.folder)
+    learner = Learner(build_model(config, len(train_set.classes)), config, world, saved.get("blend"))
     lanes_given = config.data.lanes is not None
     at = position.resumed(saved["position"], fresh, config.run.folder, lanes_given)
     learner.restore(saved, chosen[0])

@@ -1,0 +1,70 @@
+"""What only a GPU can show of the temporal aggregation: every form blends, and learns, alike."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from blvnet import BLVNetTAM
+from blvnet.tam import FORMS, Form, TemporalAggregation
+from blvnet.tam_choice import fastest, set_form, trial
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
+
+
+def found(
+    form: Form, dtype: torch.dtype, shape: tuple[int, int, int], taps: int, compiled: bool
+) -> list[Tensor]:
+    """Outputs and gradients of all three ways to call an aggregation."""
+    torch.manual_seed(0)
+    tam = TemporalAggregation(shape[0], taps).cuda()
+    tam.form = form
+    tensors = []
+    for blend in (tam.forward, tam.split, tam.split_pairs):
+        frames = 4
+        x = torch.randn(3 * frames, *shape, device="cuda").to(dtype)
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        call = torch.compile(blend, fullgraph=True) if compiled else blend
+        with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+            outs = call(x, frames)
+        outs = (outs,) if isinstance(outs, Tensor) else outs
+        weigh = [torch.randn_like(out) for out in outs]
+        tensors += [*outs, *torch.autograd.grad(outs, (x, tam.weight), weigh)]
+    return tensors
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("shape", [(64, 14, 14), (70, 5, 3), (1, 1, 1)])
+@pytest.mark.parametrize("taps", [1, 3, 4, 7])
+def test_forms_agree(taps: int, shape: tuple[int, int, int], dtype: torch.dtype, compiled: bool) -> None:
+    expected = found("sum", torch.float32, shape, taps, compiled=False)
+    scale = [float(tensor.abs().max()) for tensor in expected]
+    for form in FORMS:
+        for one, other, largest in zip(
+            found(form, dtype, shape, taps, compiled), expected, scale, strict=True
+        ):
+            # A ReLU at zero may let the one through and not the other: on average, not at every place.
+            assert (one.float() - other).abs().mean() <= TOLERANCE[dtype] * max(largest, 1e-3), form
+
+
+def test_more_values_than_32_bits_can_number() -> None:
+    tam = TemporalAggregation(64, 3).cuda()
+    frames = 2**31 // (64 * 112 * 112) // 2 * 2 + 4
+    x = torch.zeros(frames, 64, 112, 112, dtype=torch.bfloat16, device="cuda")
+    x = x.contiguous(memory_format=torch.channels_last)
+    x[-1] = 1
+    with torch.no_grad():
+        tam.weight.fill_(1.0)
+        out = tam(x, 2)
+    assert float(out[-1].float().mean()) == float(out[-2].float().mean()) == 1 and not out[:-2].any()
+
+
+def test_a_trial_finds_a_form() -> None:
+    model = BLVNetTAM(26, 4, 5).cuda()
+    form, seconds = fastest(
+        trial(model, 2, 64, torch.bfloat16, lambda: torch.autocast("cuda", torch.bfloat16))
+    )
+    assert form in FORMS and set(seconds) == set(FORMS)
+    set_form(model, form)
+    assert model(torch.zeros(1, 4, 3, 64, 64, device="cuda")).isfinite().all()
