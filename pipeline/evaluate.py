@@ -19,7 +19,7 @@ from blvnet import zoo
 from pipeline.config import Run
 from pipeline.data.splits import check_input, is_labelled
 from pipeline.evaluation import options, outputs, protocol, said, time_order
-from pipeline.evaluation.predictions import Predictions, predict
+from pipeline.evaluation.predictions import Predictions, device_batch, predict
 from pipeline.evaluation.scores import rate
 from pipeline.evaluation.trained import Trained, check_classes
 from pipeline.ranks.distributed import joined
@@ -29,6 +29,8 @@ from sharding.arguments import Arguments, at_least_1, place
 from sharding.errors import UserError
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
+
+BATCH = 16
 
 
 def parser() -> Arguments:
@@ -45,7 +47,7 @@ def parser() -> Arguments:
         help="folder or URL of the split, such as s3://bucket/sthv2/validation",
     )
     parser.add_argument(
-        "--batch", type=at_least_1, default=16, help="views at a time on each process (default: 16)"
+        "--batch", type=at_least_1, help="views at a time on each process (default: 16, on a GPU 64)"
     )
     parser.add_argument(
         "--out", type=place, help="folder or URL for scores, tables, predictions and the leaderboard's file"
@@ -80,10 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         trained.model.to(world.device)
         with Preemption(world) as preemption:
             between = functools.partial(preemption.check, "evaluation stopped as told; start again")
-            found = predict(trained.model, split, trained.config, world, args.batch, between=between)
-            other = None
+            batch = args.batch or BATCH
+            at_once = args.batch or device_batch(BATCH, world.device)
+            score_all = functools.partial(
+                predict, trained.model, split, trained.config, world, batch, between=between, at_once=at_once
+            )
+            found, other = score_all(), None
             if args.order != "forward":
-                other = predict(trained.model, split, trained.config, world, args.batch, args.order, between)
+                other = score_all(order=args.order)
         if found:
             _report(split, trained, args, found, other)
     return 0

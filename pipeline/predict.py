@@ -88,7 +88,7 @@ def run(model: Trained, videos: Sequence[str], most: int, show: Show) -> int:
             print(f"error: {video}: {reason}", file=sys.stderr, flush=True)
             failed += 1
             continue
-        print(show(video, best(infer(seen)[0], model.classes, most, model.several)), flush=True)
+        print(show(video, best(infer(seen)[0].cpu(), model.classes, most, model.several)), flush=True)
     return failed
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from pipeline.config import Config
-from pipeline.evaluation.predictions import predict
+from pipeline.evaluation.predictions import device_batch, predict
 from pipeline.evaluation.scores import rate
 from pipeline.ranks.distributed import World
 from pipeline.run.checkpoint import Merit
@@ -32,7 +32,8 @@ def validate(
     progress.to_evaluate = True
     world.share_buffers(learner.evaluated)
     batch = at.global_batch // world.ranks
-    predictions = predict(learner.evaluated, split, config, world, batch, between=between)
+    at_once = device_batch(batch, world.device)
+    predictions = predict(learner.evaluated, split, config, world, batch, between=between, at_once=at_once)
     merit, loss = None, 0.0
     if predictions:
         scores = rate(predictions)

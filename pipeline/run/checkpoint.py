@@ -61,8 +61,8 @@ class Checkpoints:
             if name.endswith(".pt") and name not in named:
                 storage.remove(self._url(name))
 
-    def newest(self) -> tuple[str, str] | None:
-        """URL and SHA-256 of the newest checkpoint that is whole, or None for a new run.
+    def newest(self) -> tuple[str, State] | None:
+        """URL and content of the newest checkpoint that is whole, or None for a new run; it is read once.
 
         A damaged one is passed over with a warning on stderr; `UserError` if every one is damaged, and where a run was
         here whose `latest.json` is lost.
@@ -77,8 +77,7 @@ class Checkpoints:
         for entry in entries:
             url = self._url(entry["name"])
             try:
-                load(url, entry["sha256"])
-                return url, entry["sha256"]
+                return url, load(url, entry["sha256"])
             except DamagedError as error:
                 print(f"warning: {error}; trying the one before", file=sys.stderr, flush=True)
         if entries:

@@ -14,8 +14,9 @@ from pipeline.handover.shared import check_room
 from pipeline.order import position
 from pipeline.order.position import Position
 from pipeline.ranks.distributed import World
+from pipeline.ranks.shared_state import share_state
 from pipeline.run import audit_log
-from pipeline.run.checkpoint import Checkpoints, State, load
+from pipeline.run.checkpoint import Checkpoints, State
 from pipeline.run.provenance import changes
 from pipeline.training.feed import train_batches
 from pipeline.training.initialise import initialise
@@ -67,11 +68,13 @@ def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: 
     torch.use_deterministic_algorithms(run.deterministic)
     # Training's shapes do not change: cuDNN times its convolutions once, and keeps the fastest.
     torch.backends.cudnn.benchmark = not run.deterministic
-    # One process chooses, so that all go on from the same checkpoint or fail.
-    chosen = world.share(Checkpoints(run.folder, run.keep).newest() if world.main else None)
-    progress = (
-        _resumed(chosen, config, train_set, at, world) if chosen else _fresh(config, train_set, at, world)
-    )
+    # One process chooses and reads, so that all go on from the same checkpoint or fail.
+    found = Checkpoints(run.folder, run.keep).newest() if world.main else None
+    chosen = share_state(world, {"url": found[0], **found[1]} if found else None)
+    if chosen:
+        progress = _resumed(chosen.pop("url"), chosen, config, train_set, at, world)
+    else:
+        progress = _fresh(config, train_set, at, world)
     if world.main:
         # In this order: the record of a run whose configuration is no more must not lie beside a new one's.
         audit_log.clear(run.folder, progress.at.done)
@@ -87,7 +90,12 @@ def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: 
 
 def _fresh(config: Config, train_set: Manifest, at: Position, world: World) -> Progress:
     model = build_model(config, len(train_set.classes))
-    initialise(model, config.init, train_set.several_labels)
+    if config.init.reference or config.init.from_:
+        if world.main:
+            initialise(model, config.init, train_set.several_labels)
+        weights = share_state(world, model.state_dict() if world.main else None)
+        assert weights
+        model.load_state_dict(weights)
     if count := config.init.norm_batches:
         some = islice(train_batches(config, train_set, at, world), count)
         recompute(model.to(world.device), (batch.clips for batch in some), config, world)
@@ -96,16 +104,15 @@ def _fresh(config: Config, train_set: Manifest, at: Position, world: World) -> P
 
 
 def _resumed(
-    chosen: tuple[str, str], config: Config, train_set: Manifest, fresh: Position, world: World
+    url: str, saved: State, config: Config, train_set: Manifest, fresh: Position, world: World
 ) -> Progress:
-    """`chosen`: URL and SHA-256 of a checkpoint."""
-    saved = load(*chosen)
+    """As the checkpoint `saved`, which was read from `url`, has it."""
     check_model(saved["config"], config, config.run.folder)
     _check_shards(saved, train_set, config.run.folder)
     learner = Learner(build_model(config, len(train_set.classes)), config, world, saved.get("blend"))
     lanes_given = config.data.lanes is not None
     at = position.resumed(saved["position"], fresh, config.run.folder, lanes_given)
-    learner.restore(saved, chosen[0])
+    learner.restore(saved, url)
     allowed = corrupt.allowed(config.data, train_set.samples)
     tally = corrupt.Tally(allowed, **saved.get("tally", {}))
     return Progress(learner, at, tally, saved.get("to_evaluate", False), saved["config"])

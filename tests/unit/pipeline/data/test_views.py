@@ -14,9 +14,10 @@ from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.samples import Sample, checked
 from pipeline.data.stream import empty_clips
 from pipeline.data.transforms import crop_views, resize, scaled_size
-from pipeline.evaluation.predictions import Predictions, predict, videos_a_step
+from pipeline.evaluation.predictions import Predictions, device_batch, predict, videos_a_step
 from pipeline.order.plan import Order
 from pipeline.ranks.distributed import World
+from pipeline.training.inference import Inference
 from pipeline.training.normalise import Normaliser
 from sharding.errors import UserError
 from sharding.format import mjpeg
@@ -114,9 +115,9 @@ def test_reversed_and_shuffled_clips_show_the_same_frames_in_another_order(split
         assert {frame.sum().item() for frame in one} == {frame.sum().item() for frame in other}
 
 
-def predictions(split: Manifest, *overrides: str, batch: int = 16) -> Predictions:
+def predictions(split: Manifest, *overrides: str, batch: int = 16, at_once: int = 0) -> Predictions:
     settled = settings(*overrides)
-    found = predict(network(settled, 3), split, settled, WORLD, batch)
+    found = predict(network(settled, 3), split, settled, WORLD, batch, at_once=at_once)
     assert found is not None
     return found
 
@@ -143,6 +144,52 @@ def test_predictions_do_not_depend_on_batch_and_workers(split: Manifest, overrid
         found = predictions(split, *overrides, f"data.workers={workers}", batch=batch)
         assert found.keys == expected.keys
         torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("overrides", [["views.clips=3"], ["views.size=full"], []])
+def test_predictions_do_not_depend_on_what_goes_through_the_network_at_once(
+    split: Manifest, overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = predictions(split, *overrides)
+    taken: list[int] = []
+    take = Inference.__call__
+
+    def noted(self: Inference, videos: torch.Tensor) -> torch.Tensor:
+        assert videos.movedim(-3, -1).is_contiguous()  # channels-last, as the network wants it
+        taken.append(len(videos))
+        return take(self, videos)
+
+    monkeypatch.setattr(Inference, "__call__", noted)
+    views = 3 if "views.clips=3" in overrides else 1
+    found = predictions(split, *overrides, batch=views, at_once=2 * views)
+    assert found.keys == expected.keys and found.labels.tolist() == expected.labels.tolist()
+    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-5)
+    assert taken == ([1] * 5 if "views.size=full" in overrides else [2, 2, 1])
+
+
+def test_a_gpu_takes_more_clips_than_it_trains_on() -> None:
+    assert device_batch(8, torch.device("cuda", 0)) == 32
+    assert device_batch(8, torch.device("cpu")) == 8
+
+
+def test_evaluation_is_compiled_where_training_is_for_one_shape_alone(
+    split: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def compiled(model: torch.nn.Module) -> torch.nn.Module:
+        model.register_forward_pre_hook(lambda _, clips: shapes.append(tuple(clips[0].shape)))
+        return model
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    expected = predictions(split)
+    assert not shapes
+    found = predictions(split, "run.compile=true", batch=2)
+    assert set(shapes) == {(2, 4, 3, 64, 64)} and len(shapes) == 3
+    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-5)
+    shapes.clear()
+    predictions(split, "run.compile=true", "views.size=full")
+    assert not shapes  # frames of many sizes
 
 
 def test_a_batch_counts_views() -> None:

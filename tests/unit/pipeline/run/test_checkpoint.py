@@ -23,7 +23,7 @@ def state(step: int) -> dict[str, Any]:
 def newest_state(checkpoints: Checkpoints) -> dict[str, Any]:
     found = checkpoints.newest()
     assert found is not None
-    return checkpoint.load(*found)
+    return found[1]
 
 
 def names(folder: Path) -> list[str]:
@@ -249,3 +249,14 @@ def test_a_flipped_bit_in_a_file_that_is_named_is_found(tmp_path: Path, beside: 
     file.write_bytes(middle)
     with pytest.raises(checkpoint.DamagedError, match=r"damaged"):
         checkpoint.load(str(file))
+
+
+def test_the_newest_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(str(tmp_path), keep=2)
+    checkpoints.save(10, state(10))
+    checkpoints.save(20, state(20))
+    read: list[str] = []
+    read_bytes = storage.read_bytes
+    monkeypatch.setattr(storage, "read_bytes", lambda url: read.append(url) or read_bytes(url))
+    assert newest_state(checkpoints)["step"] == 20
+    assert [url for url in read if url.endswith(".pt")] == [f"{tmp_path}/checkpoints/step-00000020.pt"]
