@@ -201,17 +201,21 @@ class Backbone(nn.Module):
         return x
 
     def aggregations(self, size: int, num_frames: int) -> list["Aggregation"]:
-        """Every blend of a forward pass on frames of `size` x `size`, in its order."""
+        """Every blend of a forward pass on frames of `size` x `size`, in its order; none in a network of images."""
         pairs, side = num_frames // 2, -(-size // 2)
-        stem: TemporalAggregation = self.stem.tam
+        stem = self.stem.tam
+        if isinstance(stem, OneFrame):
+            return []
         found: list[Aggregation] = [(stem, stem.split, side, num_frames)]
         side = -(-side // 2)
         for stage in self.stages:
             assert isinstance(stage, FusionStage)
+            assert isinstance(stage.tam, TemporalAggregation)
             found.append((stage.tam, stage.tam.split_pairs, side, pairs))
             side = -(-side // stage.fusion.stride)
         for block in self.top:
             assert isinstance(block, TemporalBottleneck)
+            assert isinstance(block.tam, TemporalAggregation)
             found.append((block.tam, block.tam, side, pairs))
             side = -(-side // block.stride)
         return found
