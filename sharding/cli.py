@@ -51,8 +51,8 @@ def _build(args: argparse.Namespace) -> int:
     from sharding.building.build import Request, build
 
     max_failures = budget.parse(args.max_failures)
-    if args.input == "flow" and args.archives is not None:
-        raise UserError("--archives takes films; flow comes in pictures: unpack it, and give --videos")
+    if args.input != "rgb" and args.archives is not None:
+        raise UserError(f"--archives takes films; with --input {args.input} unpack them, and give --videos")
     archives = downloads.look(args.archives, args.spool, args.out)
     request = Request(
         dataset=args.dataset,

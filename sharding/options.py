@@ -228,9 +228,10 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     picture = command.add_argument_group("settings (recorded in the manifest)")
     picture.add_argument(
         "--input",
-        choices=("rgb", "flow"),
+        choices=("rgb", "flow", "image"),
         default="rgb",
-        help="rgb: videos in colour; flow: for each a folder of optical flow, gray JPEGs of x and y (default: rgb)",
+        help="rgb: videos in colour; flow: folders of optical flow, gray JPEGs of x and y; image: single JPEGs "
+        "(default: rgb)",
     )
     picture.add_argument(
         "--short-side",

@@ -46,11 +46,7 @@ def _encode(video: Video, folder: Path | Films, settings: Settings) -> tuple[dic
     # Before the film is read: one in memory can be read by one at a time.
     guess = None if most is None else count.expected_frames(path, video.start, video.end, settings.fps)
     wanted = None if most is None or guess is None else _spread(guess, most)
-    if settings.input == "flow":
-        assert isinstance(path, Path)
-        source = decode.read_flow(path, video.start, video.end, within)
-    else:
-        source = decode.read(path, video.start, video.end, within)
+    source = _read(path, video, within, settings)
     taken = _take(source, settings, wanted)
     right = None if most is None else _spread(taken.frames, most)
     if wanted is None and right is not None:
@@ -97,6 +93,15 @@ def _found(video: Video, folder: Path | Films, settings: Settings) -> tuple[Path
     return path, folder
 
 
+def _read(path: Path | Film, video: Video, within: Path | None, settings: Settings) -> Source:
+    if settings.input == "rgb":
+        return decode.read(path, video.start, video.end, within)
+    assert isinstance(path, Path)
+    if settings.input == "image":
+        return decode.read_image(path, video.start, video.end, within)
+    return decode.read_flow(path, video.start, video.end, within)
+
+
 class _Taken(NamedTuple):
     """A video that was read: the JPEGs of its frames, or of some of them, and how many frames it has."""
 
@@ -120,7 +125,7 @@ def _take(source: Source, settings: Settings, wanted: Sequence[int] | None) -> _
                 raise Unusable(fault)
         if settings.input == "flow" and frames < 2 * MIN_STEPS:
             raise Unusable(f"{frames // 2} steps of flow, fewer than {MIN_STEPS}")
-        if frames < MIN_FRAMES:
+        if frames < MIN_FRAMES and settings.input != "image":
             raise Unusable(f"{frames} frames, fewer than {MIN_FRAMES}")
     except BaseException:
         jpegs.close()

@@ -33,8 +33,8 @@ class Settings:
     pixels: int = 2
     "The version of the code that makes pixels of videos; no option. Sets of two versions are not mixed."
 
-    input: Literal["rgb", "flow"] = "rgb"
-    "Videos in colour, or folders of optical flow. Recorded only where it is flow: others' recipes are as they were."
+    input: Literal["rgb", "flow", "image"] = "rgb"
+    "Videos in colour, folders of optical flow, or single pictures. Videos' recipes do not record it, as before."
 
     def __post_init__(self) -> None:
         least = {"short_side": 16, "quality": 1, "max_frames": MIN_FRAMES, "samples_per_shard": 1, "seed": 0}
@@ -46,12 +46,11 @@ class Settings:
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be {wanted}")
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise UserError(f"--fps {self.fps}: must be more than 0 and at most 1000")
-        if self.input == "flow":
+        if self.input != "rgb":
+            why = "steps of flow follow one another" if self.input == "flow" else "a picture has one frame"
             for option, given in (("--fps", self.fps), ("--max-frames", self.max_frames)):
                 if given is not None:
-                    raise UserError(
-                        f"{option} {given}: steps of flow follow one another; leave it out with --input flow"
-                    )
+                    raise UserError(f"{option} {given}: {why}; leave it out with --input {self.input}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

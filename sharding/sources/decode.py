@@ -12,7 +12,7 @@ from sharding.sources import times
 from sharding.sources.fault import Unusable, reasons
 from sharding.sources.film import Film
 from sharding.sources.flow import PICTURES_A_SECOND, FlowPictures
-from sharding.sources.pictures import FPS, Originals, Pictures
+from sharding.sources.pictures import FPS, Originals, Pictures, in_folder
 from sharding.sources.times import Timed, at_most_fps
 from sharding.sources.turn import UPRIGHT, Turn
 
@@ -67,13 +67,24 @@ def read_flow(folder: Path, start: float | None, end: float | None, within: Path
         return _source(FlowPictures(folder, within), PICTURES_A_SECOND, UPRIGHT, start, end)
 
 
+def read_image(file: Path, start: float | None, end: float | None, within: Path | None) -> Source:
+    """The picture in `file` as a video of one frame, as `read` has it; there is nothing to cut from it."""
+    with reasons():
+        if file.is_dir():
+            raise Unusable("a folder, not a picture")
+        if start is not None or end is not None:
+            raise Unusable("a picture has no times; leave its start and end empty")
+        pictures = Pictures([file], within)
+        return _source(pictures, None, pictures.turn(), None, None)
+
+
 def _pictures(folder: Path, start: float | None, end: float | None, within: Path | None) -> Source:
-    pictures = Pictures(folder, within)
+    pictures = Pictures(in_folder(folder), within)
     return _source(pictures, FPS, pictures.turn(), start, end)
 
 
 def _source(
-    pictures: Pictures | FlowPictures, fps: float, turn: Turn, start: float | None, end: float | None
+    pictures: Pictures | FlowPictures, fps: float | None, turn: Turn, start: float | None, end: float | None
 ) -> Source:
     def originals() -> Originals | None:
         with reasons():

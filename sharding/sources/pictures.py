@@ -1,8 +1,8 @@
-"""A folder of JPEGs as a video: Something-Something v1's form."""
+"""JPEGs as a video: those of a folder, Something-Something v1's form, or a single one."""
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,17 +32,14 @@ class Originals:
 
 
 class Pictures:
-    """The JPEGs of a folder in the order of the numbers in their names. Hidden files are no pictures.
+    """JPEGs, one or more, in the order of `files`.
 
-    With `within`, a folder whose links are resolved, no picture may lie outside of it. Raises `Unusable`, here or
-    while pictures are read, and names the picture.
+    With `within`, a folder whose links are resolved, no picture may lie outside of it. Raises `Unusable` while pictures
+    are read, and names the picture.
     """
 
-    def __init__(self, folder: Path, within: Path | None = None) -> None:
-        self._files = sorted(filter(is_picture, folder.iterdir()), key=lambda file: by_numbers(file.name))
-        self._within = within
-        if not self._files:
-            raise Unusable("a folder without pictures (.jpg, .jpeg)")
+    def __init__(self, files: Sequence[Path], within: Path | None = None) -> None:
+        self._files, self._within = files, within
 
     def turn(self) -> Turn:
         """What the first picture's EXIF data ask for."""
@@ -73,6 +70,14 @@ class Pictures:
 
     def _checked(self, file: Path) -> bytes:
         return whole_picture(file, self._within, _shown(file))
+
+
+def in_folder(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of the numbers in their names. `Unusable` where there are none."""
+    found = sorted(filter(is_picture, folder.iterdir()), key=lambda file: by_numbers(file.name))
+    if not found:
+        raise Unusable("a folder without pictures (.jpg, .jpeg)")
+    return found
 
 
 def is_picture(file: Path) -> bool:

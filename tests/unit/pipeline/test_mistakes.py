@@ -195,7 +195,12 @@ COMMANDS = [
     (
         cli.main,
         "build --dataset sthv2 --out x --archives z --input flow",
-        "--archives takes films; flow comes in pictures",
+        "--archives takes films; with --input flow unpack them, and give --videos",
+    ),
+    (
+        cli.main,
+        "build --dataset csv --annotations a --out x --videos y --input image --max-frames 8",
+        "--max-frames 8: a picture has one frame; leave it out with --input image",
     ),
     (
         cli.main,
