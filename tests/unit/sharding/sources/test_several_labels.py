@@ -62,6 +62,13 @@ def test_of_the_wanted_classes_each_video_keeps_its_own(tmp_path: Path) -> None:
     assert [video.label for video in val.videos] == [(0, 1)]
 
 
+def test_a_share_of_the_videos_can_be_validation(tmp_path: Path) -> None:
+    (tmp_path / "videos.csv").write_text("path,label\n" + "".join(f"{i}.mp4,a;b\n" for i in range(20)))
+    train, val = load_all("csv", tmp_path / "videos.csv", share=0.5, separator=";")
+    assert len(train.videos) + len(val.videos) == 20 and train.several and val.several
+    assert {video.label for video in [*train.videos, *val.videos]} == {(0, 1)}
+
+
 @pytest.mark.parametrize("field", ["run;;jump", ";run", "run;", ";", "run; ;jump"])
 def test_an_empty_entry_is_named_with_its_line(tmp_path: Path, field: str) -> None:
     said = refused(tmp_path, f"path,label\na,jump\nb,{field}\n")
