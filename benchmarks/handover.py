@@ -38,7 +38,7 @@ from sharding.workers.memory import keep_freed_blocks
 from tests import shards
 
 SHAPE, BATCH = (16, 3, 224, 224), 64
-WORKERS, TURNS, WARMING, STEPS = (2, 8, 12), 3, 8, 24
+WORKERS, TURNS, WARMING, STEPS = (2, 8, 12), 3, 6, 16
 CLIP_BYTES = prod(SHAPE)
 
 

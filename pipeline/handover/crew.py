@@ -31,7 +31,10 @@ _numbers = itertools.count()
 
 
 def begin(job: Job, workers: int, modules: Sequence[str], pin: bool = False) -> "Work":
-    """Begin `job` in `workers` processes, which have imported `modules`: those that are there, or new ones."""
+    """Begin `job` in `workers` processes, which have imported `modules`: those that are there, or new ones.
+
+    One thread of a program takes the steps of all jobs.
+    """
     if workers not in _crews:
         _crews[workers] = Crew(workers, modules)
     return Work(_crews[workers], job, pin)

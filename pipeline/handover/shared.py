@@ -46,7 +46,7 @@ def reserve(file: int, offset: int, count: int) -> None:
 def check_room(config: Config, ranks: int) -> None:
     """Raise `UserError` where the loader processes of a run on `ranks` ranks are certain to fill the shared memory.
 
-    Each rank has a ring of `SLOTS` batches to train on.
+    Each rank has a ring of `SLOTS` batches to train on, and one for an evaluation, during which training's waits.
     """
     if not config.data.workers or not FOLDER.is_dir():
         return
@@ -55,16 +55,39 @@ def check_room(config: Config, ranks: int) -> None:
     if found < needed:
         raise UserError(
             f"{FOLDER}: {_mb(found)} of shared memory are free, {_mb(needed)} are needed to hand over "
-            f"{SLOTS} steps of {_clips(config, ranks, here)} clips on this host; {_REMEDY}"
+            f"{SLOTS} steps of {_clips(config, ranks, here)} clips on this host, and {SLOTS} of "
+            f"{_views(config, ranks, here)} views in an evaluation; {_REMEDY}"
         )
 
 
 def bytes_needed(config: Config, ranks: int, here: int) -> int:
-    """What the loader processes of the `here` ranks of this host hold at most, of `ranks` in all."""
+    """What the rings of the `here` ranks of this host take, of `ranks` in all: one to train, and one to evaluate."""
     if not config.data.workers:
         return 0
-    clip = prod((config.model.num_frames, config.model.in_channels, config.data.size, config.data.size))
-    return SLOTS * _clips(config, ranks, here) * clip
+    training = _clips(config, ranks, here) * _clip_bytes(config, config.data.size)
+    evaluation = _views(config, ranks, here) * _clip_bytes(config, _view_side(config))
+    return SLOTS * (training + evaluation)
+
+
+def _views(config: Config, ranks: int, here: int) -> int:
+    """Views of a step of an evaluation, on this host."""
+    batch, views = config.optim.global_batch // ranks, config.views.clips * config.views.crops
+    return here * (max(batch // views, 1) * views if config.views.size != "full" else views)
+
+
+def _clip_bytes(config: Config, side: int) -> int:
+    return prod((config.model.num_frames, config.model.in_channels, side, side))
+
+
+def _view_side(config: Config) -> int:
+    """Pixels of a view's shorter side."""
+    match config.views.size:
+        case None:
+            return config.data.size
+        case "full":
+            return config.data.short_side
+        case size:
+            return size
 
 
 def bytes_free() -> int:

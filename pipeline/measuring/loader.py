@@ -81,10 +81,6 @@ def advice(figures: LoaderFigures) -> str:
             return (
                 "CRC-32 takes unusually long here: see whether other programs use up the memory's bandwidth"
             )
-        case "handing over":
-            return (
-                "copying clips between processes is the limit: lower data.workers as long as the rate stays"
-            )
         case "decoding" if not turbojpeg.available():
             return (
                 "whole frames are decoded, down to the crop's last row: install libturbojpeg 3, or "
@@ -114,7 +110,7 @@ def measure_loader(config: Config, seconds: float) -> LoaderFigures:
     # What one worker does, in this process.
     clips, taken = time_stages(stream(TimedCutter(cutter, watch), max(workers, 1)), watch, seconds)
     stages = {stage: duration / clips for stage, duration in taken.items()}
-    alone = 1 / sum(duration for stage, duration in stages.items() if stage != "handing over")
+    alone = 1 / sum(stages.values())
     first_batch_s, rate = _rate(stream(cutter, 1), workers, seconds)
     data, frames = config.data, config.model.num_frames
     return LoaderFigures(

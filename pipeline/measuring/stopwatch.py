@@ -20,7 +20,7 @@ from pipeline.data.transforms import Box
 from pipeline.labels.tensors import Label
 from sharding.format.mjpeg import Colours
 
-STAGES = ("reading", "verifying", "decoding", "transforming", "handing over")
+STAGES = ("reading", "verifying", "decoding", "transforming")
 
 
 class Stopwatch:
@@ -73,7 +73,7 @@ def time_stages(stream: ClipStream, watch: Stopwatch, seconds: float) -> tuple[i
     """Make clips in this process for about `seconds`; returns how many, and the seconds that each stage took.
 
     `stream` cuts with a `TimedCutter` on `watch`. "Reading" is what remains of a clip's time: opening shards, reading,
-    unpacking. "Handing over" is the way into shared memory, and out of it into a batch.
+    unpacking.
     """
     made = batches(stream, workers=0)
     clips, start = 0, time.perf_counter()
@@ -81,9 +81,6 @@ def time_stages(stream: ClipStream, watch: Stopwatch, seconds: float) -> tuple[i
         while not clips or time.perf_counter() - start < seconds:
             with watch.stage("making"):
                 part = next(made)
-            with watch.stage("handing over"):
-                shared: Tensor = part.clips.share_memory_()  # type: ignore[no-untyped-call]
-                torch.empty_like(shared).copy_(shared)
             clips += part.clips.shape[:-4].numel() if part.numbers else 0
     made.close()
     taken = watch.seconds
@@ -93,7 +90,6 @@ def time_stages(stream: ClipStream, watch: Stopwatch, seconds: float) -> tuple[i
         "verifying": taken["verifying"],
         "decoding": taken["decoding"],
         "transforming": taken["cutting"] - taken["decoding"],
-        "handing over": taken["handing over"],
     }
     return clips, {stage: max(found[stage], 0.0) for stage in STAGES}
 

@@ -6,6 +6,7 @@ There is none where CI runs: `python -m pytest tests/gpu` on a machine that has 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,12 +15,14 @@ from torch import Tensor
 from pipeline import config
 from pipeline.augmentation.batches import changer
 from pipeline.config import Augment, Config
+from pipeline.data import loader
 from pipeline.data.batch import Batch
 from pipeline.data.prefetch import on_device
 from pipeline.data.stream import empty_clips
 from pipeline.ranks.distributed import World
 from pipeline.training.learner import Learner
 from pipeline.training.network import build_model
+from tests.unit.pipeline.data.test_loader import NumberedCutter, number_of, stream
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 DEVICE = torch.device("cuda", 0)
@@ -111,3 +114,20 @@ def test_a_compiled_network_trains_as_the_eager_one() -> None:
     compiled = losses(learner("run.precision=fp32", "run.compile=true"))
     for one, other in zip(eager, compiled, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_a_ring_is_pinned_and_never_written_over_while_the_device_copies(tmp_path: Path) -> None:
+    sent = loader.batches(stream(str(tmp_path), NumberedCutter()), workers=2, pin=True)
+    pinned: list[bool] = []
+
+    def seen() -> Iterator[Batch]:
+        for batch in sent:
+            pinned.append(batch.clips.is_pinned())
+            yield batch
+            del batch
+
+    for batch in on_device(seen(), DEVICE):
+        torch.cuda._sleep(10_000_000)  # the host is ahead
+        found = [clip.unique().tolist() for clip in batch.clips.cpu()]
+        assert found == [[number_of(key)] for key in batch.keys]
+    assert pinned == [True] * 10

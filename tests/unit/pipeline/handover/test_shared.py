@@ -41,20 +41,41 @@ def test_what_a_run_needs_is_held_against_what_there_is(monkeypatch: pytest.Monk
     monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(64_000_000))  # Docker's default
     with pytest.raises(UserError) as caught:
         check_room(settings(), ranks=1)
-    needed = 5 * 64 * CLIP / 1e6
+    needed = 2 * 5 * 64 * CLIP / 1e6
     assert f"64.0 MB of shared memory are free, {needed:,.1f} MB are needed" in str(caught.value)
     assert "docker run --shm-size" in str(caught.value) and "\n" not in str(caught.value)
     check_room(settings(workers=0), ranks=1)  # nothing is handed over
-    monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(5 * 64 * CLIP + 4096))
+    monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(2 * 5 * 64 * CLIP + 4096))
     check_room(settings(), ranks=1)
 
 
 def test_the_ranks_of_a_host_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(5 * 32 * CLIP + 4096))
+    monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(2 * 5 * 32 * CLIP + 4096))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     check_room(settings(), ranks=4)  # half of the global batch on this host
     with pytest.raises(UserError, match="5 steps of 64 clips on this host"):
         check_room(settings(), ranks=2)
+
+
+@pytest.mark.parametrize(
+    ("views", "count", "side"),
+    [
+        ({"clips": 3, "crops": 3}, 63, 224),  # whole videos: 7 of 9 views
+        ({"clips": 3, "crops": 3, "size": 256}, 63, 256),
+        ({"clips": 10, "crops": 10}, 100, 224),  # one at least
+        ({"clips": 2, "size": "full"}, 2, 256),  # at least as wide as high
+    ],
+)
+def test_an_evaluation_has_a_ring_too(
+    views: dict[str, object], count: int, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = config.override({"data": {"root": "x"}, "run": {"folder": "x"}, "views": views}, [], "test")
+    needed = 5 * (64 * CLIP + count * 16 * 3 * side * side)
+    monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(needed // 4096 * 4096 - 4096))
+    with pytest.raises(UserError, match=f"and 5 of {count} views in an evaluation"):
+        check_room(chosen, ranks=1)
+    monkeypatch.setattr(shared.os, "statvfs", lambda folder: Room(needed + 4096))
+    check_room(chosen, ranks=1)
 
 
 def test_memory_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
