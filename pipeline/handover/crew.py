@@ -95,8 +95,8 @@ class Crew:
             if isinstance(message, Hello):
                 if message.missing and worker == 0:
                     print(
-                        f"warning: each loader process imports {', '.join(message.missing)} for itself: their "
-                        "server could not, so that they start slowly and take more memory",
+                        f"warning: each loader process imports {', '.join(message.missing)} for itself, which "
+                        "their server should have: they start slowly and take more memory",
                         file=stderr,
                         flush=True,
                     )
@@ -147,7 +147,11 @@ class Work:
         self._asked: deque[int] = deque()
         self.arrived: list[deque[Any]] = [deque() for _ in range(crew.workers)]
         crew.open[self._number] = self
-        crew.send(Open(self._number, pickle.dumps(job), SLOTS), self._ring.file.fileno())
+        try:
+            crew.send(Open(self._number, pickle.dumps(job), SLOTS), self._ring.file.fileno())
+        except BaseException:
+            self.close()
+            raise
 
     def step(self, ahead: int) -> Iterator[tuple[int, Any]]:
         """The processes' parts of the next step, each as soon as it is there: (process, part).

@@ -304,7 +304,11 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("error", "printed", "told"),
     [
-        ("ImportError", "10", "warning: each loader process imports odd for itself: their server could not"),
+        (
+            "ImportError",
+            "10",
+            "warning: each loader process imports odd for itself, which their server should have",
+        ),
         ("ValueError", "no loader process can be started (", "ValueError: odd"),
     ],
 )
@@ -316,3 +320,20 @@ def test_what_the_server_cannot_import_is_said(tmp_path: Path, error: str, print
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=100)
     assert done.stdout.startswith(printed), done.stdout + done.stderr
     assert told in done.stderr
+
+
+class Unpickled(Cutter):
+    """Cannot be."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("a lock cannot be pickled")
+
+
+def test_what_cannot_be_handed_to_the_processes_leaves_none_behind(tmp_path: Path) -> None:
+    others = multiprocessing.active_children()
+    with pytest.raises(TypeError, match="a lock cannot be pickled"):
+        next(batches(stream(str(tmp_path), Unpickled()), workers=1))
+    left = [child for child in multiprocessing.active_children() if child not in others]
+    for child in left:
+        child.join(timeout=5)
+    assert not any(child.is_alive() for child in left)
