@@ -5,12 +5,14 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.stores import free_ports
 
 PIECE = 64 << 10
+_SAVED_S = 0.05
 
 
 @dataclass
@@ -54,10 +56,21 @@ class FaultProxy:
     """Let nobody listen on the port, so that connections are refused, until `listen` is called."""
 
     requests: list[Request] = field(default_factory=list)
+    bytes_per_s: float | None = None
+    """What all answers together may have of a line's bandwidth, from now on; None: all that there is."""
+    _sent: float = 0.0
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    async def pass_on(self, count: int) -> None:
+        """Wait until the line has taken so many bytes of an answer."""
+        if self.bytes_per_s is not None:
+            now = time.monotonic()
+            # A line that was idle has saved up next to nothing; what a late timer cost is made good.
+            self._sent = max(self._sent, now - _SAVED_S) + count / self.bytes_per_s
+            await asyncio.sleep(max(self._sent - now, 0))
 
 
 @contextlib.contextmanager
@@ -79,6 +92,9 @@ def fault_proxy(upstream: int, decide: Decide = lambda request: None) -> Iterato
     async def begin() -> None:
         servers.append(await asyncio.start_server(accept, "127.0.0.1", port, limit=1 << 20))
 
+    def refuse() -> None:
+        loop.call_soon_threadsafe(servers[-1].close)
+
     async def serve() -> None:
         await stop.wait()
         servers[-1].close()
@@ -97,7 +113,7 @@ def fault_proxy(upstream: int, decide: Decide = lambda request: None) -> Iterato
         port,
         decide,
         listen=lambda: asyncio.run_coroutine_threadsafe(begin(), loop).result(10),
-        refuse=lambda: loop.call_soon_threadsafe(servers[-1].close) and None,
+        refuse=refuse,
     )
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
@@ -154,6 +170,7 @@ async def _handle(
         while piece := await inward.read(PIECE):
             if fault.reset_download is not None:
                 piece = piece[: fault.reset_download - request.answered]
+            await proxy.pass_on(len(piece))
             writer.write(piece)
             await writer.drain()
             request.answered += len(piece)

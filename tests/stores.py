@@ -236,6 +236,12 @@ class Program:
             time.sleep(0.1)
         return self._process.pid
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Kill it."""
         if self._process is not None:

@@ -24,7 +24,7 @@ class Node:
     """
 
     gpus: int
-    cores: int
+    cores: float
     workers: int
     store_mb_s: float
     step_rate: float
