@@ -46,14 +46,15 @@ def _reading(config: Config, at: Position, train_set: Manifest, ranks: list[Rank
     workers = max(config.data.workers, 1)
     most = max(Counter(rank.host for rank in ranks).values())
     needs = reads(at.order, train_set.samples, len(ranks) * workers, most * workers)
-    held = needs.held * train_set.bytes / train_set.samples / 1e9
+    held = needs.held * train_set.bytes / train_set.samples
+    size = f"{held / 1e9:.1f} GB" if held >= 1e9 else f"{held / 1e6:.1f} MB"
     times = "once" if needs.times == 1 else f"{needs.times} times"
     kept = ""
     if config.data.cache:
         share = min(1.0, config.data.cache_gb * 1e9 / train_set.bytes)
         kept = f", later epochs from the cache, which has room for {share:.0%}"
     return (
-        f"on a node {needs.lanes} connections, and samples of up to {held:.2f} GB wait for their turn; each byte is "
+        f"on a node {needs.lanes} connections, and samples of up to {size} wait for their turn; each byte is "
         f"read {times} an epoch{kept}"
     )
 

@@ -234,7 +234,18 @@ def test_a_run_that_an_earlier_release_began_goes_on_in_its_own_order(
     index["kept"][0]["sha256"] = hashlib.sha256(newest.read_bytes()).hexdigest()
     latest.write_text(json.dumps(index))
     capsys.readouterr()
-    assert train.main(command(root, f"run.folder={folder}", "optim.epochs=2", "run.audit=true")) == 0
+    assert (
+        train.main(
+            command(
+                root,
+                f"run.folder={folder}",
+                "optim.epochs=2",
+                "run.audit=true",
+                *("data.lanes=null", "data.window=5"),
+            )
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "seed 0, 3 lanes of window 5" in printed
     assert "data.window" not in printed

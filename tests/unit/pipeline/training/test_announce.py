@@ -51,11 +51,11 @@ def test_the_block_says_what_reading_takes_of_a_node_and_how_often_each_byte_is_
 
     # two ranks of the four are on a node, with 8 of the 16 lanes, each of which holds up to 64 samples of 1 MB
     assert told(AT) == (
-        "on a node 8 connections, and samples of up to 0.51 GB wait for their turn; each byte is read once an epoch"
+        "on a node 8 connections, and samples of up to 512.0 MB wait for their turn; each byte is read once an epoch"
     )
     more = told(replace(AT, lanes=64, window=16), data__workers=12, data__cache="/c", data__cache_gb=3.5)
     assert more == (
-        "on a node 96 connections, and samples of up to 1.54 GB wait for their turn; each byte is read 3 times an "
+        "on a node 96 connections, and samples of up to 1.5 GB wait for their turn; each byte is read 3 times an "
         "epoch, later epochs from the cache, which has room for 50%"
     )
 
