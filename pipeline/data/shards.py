@@ -10,7 +10,8 @@ from sharding import storage
 from sharding.format.manifest import Manifest
 from sharding.format.shard import SampleRow, read_span
 
-_SIDECARS_A_LANE = 8  # that are kept: the early samples after a resume lie scattered over a window
+# That are kept: the early samples after a resume lie scattered over a lane's window, which may be of several shards.
+_SIDECARS, _SIDECARS_A_LANE = 6, 2
 
 
 class Shards(Protocol):
@@ -74,7 +75,7 @@ class KeptSidecars:
     """
 
     def __init__(self, shards: Shards, lanes: int) -> None:
-        self._shards, self._most = shards, _SIDECARS_A_LANE * lanes
+        self._shards, self._most = shards, _SIDECARS + _SIDECARS_A_LANE * lanes
         self._asked: dict[int, Future[list[SampleRow]]] = {}
         self._lock = threading.Lock()
 
