@@ -27,7 +27,13 @@ def training(ranks: int, root: str, folder: Path, *overrides: str) -> list[str]:
         ranks,
         "pipeline.train",
         "--config=configs/demo.yaml",
-        *(f"data.root={root}", f"run.folder={folder}", "data.size=32", "data.short_side=32", "data.window=8"),
+        *(
+            f"data.root={root}",
+            f"run.folder={folder}",
+            "data.size=32",
+            "data.short_side=32",
+            "data.window=32",
+        ),
         *("model.num_frames=4", "model.dropout=0.5", "optim.global_batch=8", f"optim.epochs={EPOCHS}"),
         *(
             "run.log_steps=1",
