@@ -19,6 +19,7 @@ from statistics import median
 
 import numpy as np
 import torch
+import torch.utils.dlpack
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -54,10 +55,44 @@ def jpegs(sample: Sample, indices: NDArray[np.int64]) -> list[Tensor]:
     return [torch.frombuffer(bytearray(sample.blob[start:end]), dtype=torch.uint8) for start, end in spans]
 
 
-def on_device(clips: list[Clip], device: torch.device) -> Tensor:
+Decoder = Callable[[list[Tensor]], list[Tensor]]
+"""Encoded frames to uint8 (3, height, width) each, on a device."""
+
+
+def with_torchvision(device: torch.device) -> Decoder:
+    return lambda encoded: decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
+
+
+def with_torchcodec(device: torch.device) -> Decoder:
+    from torchcodec.decoders import decode_jpeg as decode
+
+    return lambda encoded: list(decode(encoded, mode="RGB", device=str(device)))
+
+
+def with_nvimagecodec(device: torch.device) -> Decoder:
+    from nvidia import nvimgcodec
+
+    decoder = nvimgcodec.Decoder(device_id=device.index or 0)
+
+    def decode(encoded: list[Tensor]) -> list[Tensor]:
+        pictures = decoder.decode([frame.numpy() for frame in encoded])
+        return [torch.utils.dlpack.from_dlpack(picture.to_dlpack()).movedim(-1, 0) for picture in pictures]
+
+    return decode
+
+
+DECODERS = {
+    "torchvision": with_torchvision,
+    "torchcodec": with_torchcodec,
+    "nvImageCodec": with_nvimagecodec,
+}
+"""Those that decode a list of JPEGs in one call, by nvJPEG; the last two are packages of their own."""
+
+
+def on_device(clips: list[Clip], device: torch.device, decode: Decoder | None = None) -> Tensor:
     """A batch, uint8 (clips, frames, 3, SIZE, SIZE), decoded in one call and cut clip by clip."""
     encoded = [jpeg for sample, indices, _ in clips for jpeg in jpegs(sample, indices)]
-    frames = torch.stack(decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device))
+    frames = torch.stack((decode or with_torchvision(device))(encoded))
     parts = []
     for part, (_, _, (x, y, w, h)) in zip(frames.split(FRAMES), clips, strict=True):
         parts.append(functional.resized_crop(part, y, x, h, w, [SIZE, SIZE], antialias=True))

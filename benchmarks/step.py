@@ -1,12 +1,16 @@
 """Training and inference clips/s and peak memory of the network, beside a plain eager form of it.
 
     python -m benchmarks.step [--threads 1] [--batch 1] [--rounds 5]
+    python -m benchmarks.step --peers [--batch 1] [--seconds 10]
 
 Takes the GPU where there is one (bf16 autocast, with and without torch.compile), else the CPU (float32). All sides
 have the same weights and take turns in one process, so that a busy machine slows all of them alike; the table gives
 medians, and the ratio to the plain form is the median of the ratios of each round. First it checks that all sides
 give the same logits. Peak memory is taken with each side alone: on the CPU in a process of its own (the process's
 peak beyond what it had before the model was built), on a GPU what the allocator handed out.
+
+`--peers`: what bLVNet-TAM-50 costs beside TSN and TSM on ResNet-50, with 8 and 16 frames, one after another, each with
+a whole training step (normalisation, gradients, SGD).
 """
 
 import argparse
@@ -21,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks import training_step
 from benchmarks.plain_network import PlainBLVNetTAM
 from blvnet import BLVNetTAM
 
@@ -154,6 +159,30 @@ def resident(field: str) -> float:
     return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
 
 
+PEERS = (
+    *("blvnet-50-f4x2", "tsm-50-8f", "tsn-50-8f"),
+    *("blvnet-50-f8x2", "tsm-50-16f", "tsn-50-16f"),
+)
+"""Each network beside those of as many frames."""
+
+
+def print_peers(options: argparse.Namespace) -> None:
+    """The table of `--peers`, each row when it is there."""
+    device = torch.device(options.device)
+    memory = device.type == "cuda"
+    print("| network | GMACs | parameters, 10^6 | training clips/s | inference clips/s | training peak MiB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name in PEERS:
+        gmacs, parameters = training_step.cost(name, options.size)
+        trainer = training_step.Trainer(name, "bf16" if memory else "fp32", device, options.size)
+        rates = trainer.rates(options.batch, options.seconds)
+        peak = f"{rates.peak_mib:.0f}" if memory else "not measured"
+        print(
+            f"| {name} | {gmacs:.2f} | {parameters:.2f} | {rates.training:.2f} | {rates.inference:.2f} | {peak} |",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--depth", type=int, default=50)
@@ -161,6 +190,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="clips a step (1 on the CPU, 16 on a GPU)")
     parser.add_argument("--rounds", type=int, help="measured steps of each side (5 on the CPU, 30 on a GPU)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--peers", action="store_true", help="beside TSN and TSM, not beside a plain form")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each network with --peers")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -175,6 +206,12 @@ def main() -> None:
     cpu = f"CPU, {options.threads} thread(s), {clock}"
     name = torch.cuda.get_device_name() if options.device == "cuda" else cpu
     precision = "bf16 autocast" if options.device == "cuda" else "float32"
+    if options.peers:
+        print(
+            f"{options.size}x{options.size}, batch {options.batch}, {precision}; {name}; torch {torch.__version__}\n"
+        )
+        print_peers(options)
+        return
     print(
         f"depth {options.depth}, f{FRAMES // 2}x2, {options.size}x{options.size}, batch {options.batch}, ",
         end="",
