@@ -24,12 +24,15 @@ OTHERS = {
     "df",
     "docker",
     "export",
+    "echo",
     "kill",
+    "kubectl",
     "ls",
     "nvidia-smi",
     "pip",
     "pytest",
     "scancel",
+    "sky",
     "tensorboard",
 }
 """Programs that are not ours, whose options are not looked at."""
@@ -82,6 +85,8 @@ def check(words: Sequence[str], folder: Path) -> None:
             check_configuration(rest[script + 1], rest[script + 2 :], folder)
         else:
             _parse(sharding.options.parser(), rest[script + 1 :])
+    elif program == "salloc":
+        check(rest[next(i for i, word in enumerate(rest) if not word.startswith("-")) :], folder)
     else:
         assert program in OTHERS, f"unknown program {program}"
 
