@@ -158,8 +158,8 @@ def decode(options: argparse.Namespace) -> None:
 
     from benchmarks import gpu_decode
     from benchmarks.loader import BATCH, FRAMES, ORDER
-    from pipeline.data.clips import FrameDecoder
-    from pipeline.data.lane_reader import LaneReader
+    from pipeline.data.inputs import FrameDecoder
+    from pipeline.data.lane_reader import LaneReader, epoch_of
     from pipeline.data.samples import checked
     from sharding.format import manifest
 
@@ -167,7 +167,7 @@ def decode(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     split = manifest.load(str(_shards(options) / "train"))
     samples = []
-    for span in LaneReader(split, ORDER, epoch=0, lane=0):
+    for span in LaneReader(split, epoch_of(split, ORDER, 0), lane=0):
         samples.append(checked(span))
         if len(samples) == (64 if options.size > 64 else 8):
             break
