@@ -34,6 +34,8 @@ Place = Annotated[str, Field(min_length=1), AfterValidator(place)]
 
 WINDOW = 1024
 """The default of `data.window`."""
+FLOW_CHANNELS = 10
+"""`model.in_channels` of optical flow: five steps, each of x and y."""
 
 
 class Section(BaseModel):

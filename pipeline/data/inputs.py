@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.config import FLOW_CHANNELS
 from pipeline.data.samples import DamagedError, Sample
 from pipeline.data.sampling import Indices
 from pipeline.data.transforms import Box, Fill, fill, fill_flow, mirror_bgr, resize, resize_into
 from sharding.format import mjpeg
 from sharding.format.mjpeg import Colours
 
-STEPS = 5
+STEPS = FLOW_CHANNELS // 2
 """Steps of flow in one frame of a clip."""
-FLOW_CHANNELS = 2 * STEPS
 
 Cut = Callable[[Box, Tensor], None]
 """Fills uint8 (frames, channels, size, size) with a box of the frames, resized and as they are to be flipped."""

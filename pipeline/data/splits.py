@@ -1,6 +1,6 @@
 """Whether splits can be trained and validated on."""
 
-from pipeline.data.inputs import FLOW_CHANNELS
+from pipeline.config import FLOW_CHANNELS
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import manifest

@@ -77,6 +77,7 @@ SETTINGS = {
     "run.device": "device",
     "run.precision": "precision",
     "run.compile": "compiled network",
+    "run.blend": "blending of frames on a GPU",
     "run.deterministic": "deterministic algorithms",
     "run.log_steps": "steps between two lines of metrics",
     "run.checkpoint_steps": "steps between two checkpoints",

@@ -115,6 +115,7 @@ OVERRIDES = [
     ("run.seed=-1", f"run.seed: {WHOLE} ≥ 0, < 4294967296, not -1"),
     ("run.seed=99999999999999999999", f"run.seed: {WHOLE} ≥ 0, < 4294967296, not 99999999999999999999"),
     ("run.device=gpu", "run.device: must be auto or cpu, not gpu"),
+    ("run.blend=triton", "run.blend: must be auto, kernel, compiled or convolution, not triton"),
     ("run.precision=int8", "run.precision: must be bf16, fp16, tf32 or fp32, not int8"),
     ("run.audit=maybe", "run.audit: must be true or false, not maybe"),
     ("run.keep=0", f"run.keep: {WHOLE} ≥ 1, not 0"),
