@@ -8,6 +8,7 @@ The second form takes what `python -m pipeline.bench loader --save rates.json` m
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline.config import WINDOW
 from pipeline.measuring import node, rates, scale
@@ -19,7 +20,7 @@ from sharding.arguments import Arguments, place
 from sharding.errors import UserError, one_line_errors
 
 _NUMBERS = [
-    ("--samples", None, "samples of the split"),
+    ("--samples", None, "samples of the split (default with --measured: as measured)"),
     ("--ranks", None, "training processes (default with --measured: those of one node)"),
     ("--workers", 4, "loader processes a rank"),
     ("--samples-per-shard", 128, "samples of a shard"),
@@ -91,6 +92,7 @@ def _scale(args: Namespace) -> list[str]:
 
 def _node(args: Namespace) -> list[str]:
     measured = rates.load(args.measured)
+    measured = replace(measured, samples=args.samples or measured.samples)
     ranks = args.ranks or args.gpus
     if ranks % args.gpus:
         raise UserError(f"--ranks: {ranks} are no whole nodes of {args.gpus} GPUs")

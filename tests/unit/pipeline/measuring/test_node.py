@@ -141,6 +141,9 @@ def test_the_program_makes_a_node_of_what_the_bench_saved(
     assert re.search(r"^data wait +100% of the time; the limit is the network$", printed, re.MULTILINE)
     node = Node(1, 2, 1, 0.001, 1e9, 8, Order(0, 64, 16))
     assert printed.splitlines() == lines(rates, node)
+    assert program.main([*job, "--store=0.001", "--samples=5000", "--cache-gb=0.001"]) == 0
+    larger, node = replace(rates, samples=5000), replace(node, cache_gb=0.001)
+    assert capsys.readouterr().out.splitlines() == lines(larger, node)
 
 
 @pytest.mark.parametrize(
