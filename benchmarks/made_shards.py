@@ -51,9 +51,10 @@ def _film(number: int, frames: int, width: int, height: int) -> list[NDArray[np.
     """Smooth shapes and some grain, which moves from frame to frame; uint8 (height, width, 3) each."""
     rng = np.random.default_rng(number)
     coarse = rng.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3))
-    texture = np.kron(coarse, np.ones((16, 16, 1))) + rng.normal(
-        0, 6, (16 * (height // 16 + 2), 16 * (width // 16 + 2), 3)
-    )
+    texture = np.kron(coarse, np.ones((16, 16, 1)))
+    for axis in (0, 1):
+        texture = sum(np.roll(texture, step, axis) for step in range(12)) / 12
+    texture += rng.normal(0, 4, texture.shape)
     texture = np.clip(texture, 0, 255).astype(np.uint8)
     return [
         np.ascontiguousarray(np.roll(texture, (step, 2 * step), (0, 1))[:height, :width])

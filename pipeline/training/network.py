@@ -55,6 +55,7 @@ def _fastest(model: BLVNetTAM, config: Config, world: World) -> Form:
     taken = trial(model, max(clips, 1), config.data.size, precision.dtype, precision.autocast)
     found, seconds = fastest(taken)
     torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(world.device)  # it is training's that is reported
     each = ", ".join(f"{form} {1000 * needed:.1f} ms" for form, needed in seconds.items())
     print(f"blending frames by: {found} (a step's: {each})", flush=True)
     return found

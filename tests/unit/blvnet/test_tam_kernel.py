@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from blvnet import BLVNetTAM, create_model, tam_choice, tam_op
 from blvnet.tam import FORMS, Form, TemporalAggregation, form_for
 from tests.conftest import need
+from tests.kernels import Calls
 from tests.traffic import Traffic, kernel_bytes
 
 ROOT = Path(__file__).parents[3]
@@ -92,6 +94,37 @@ def test_who_blends_how(monkeypatch: pytest.MonkeyPatch) -> None:
     assert form_for(on_gpu, "kernel") == "sum"
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     assert form_for(on_gpu, "convolution") == "sum"
+
+
+def test_on_a_gpu_every_blend_of_the_network_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tam_op, "AVAILABLE", True)
+    model = BLVNetTAM(26, 4, 5).to(torch.bfloat16)
+    real = model.state_dict()
+    with FakeTensorMode():  # of a GPU that is not there
+        state = {
+            name: torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
+            for name, tensor in real.items()
+        }
+        clips = torch.empty(2, 4, 3, 64, 64, dtype=torch.bfloat16, device="cuda")
+        with Calls() as calls, torch.no_grad():
+            logits = torch.func.functional_call(model, state, (clips,))
+    assert logits.device.type == "cuda" and logits.shape == (2, 5)
+    assert calls.names["tam_split"] == 4 and calls.names["tam_blend"] == 2
+    assert not {"constant_pad_nd", "addcmul"} & set(+calls.names)
+
+
+def test_an_exported_network_needs_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+
+    def as_on_a_gpu(x: Tensor, wanted: Form | None) -> Form:
+        seen.add(form_for(OnGpu(), "kernel"))  # type: ignore[arg-type]
+        return form_for(x, wanted)
+
+    monkeypatch.setattr(tam_op, "AVAILABLE", True)
+    monkeypatch.setattr("blvnet.tam.form_for", as_on_a_gpu)
+    program = torch.export.export(BLVNetTAM(26, 2, 5).eval(), (torch.zeros(2, 2, 3, 32, 32),))
+    assert seen == {"sum"}
+    assert not [node for node in program.graph.nodes if "blvnet" in str(node.target)]
 
 
 def test_the_fastest_form_that_works_is_chosen() -> None:
