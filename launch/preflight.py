@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FAILING = "failing-nodes.txt"
 ALONE_S, TOGETHER_S = 35.0, 25.0
 """For the nodes by themselves, and for one round of exchanges: what has not answered by then does not."""
-_PORT = 29500
+_PROGRAM = ["python", "-m", "pipeline.preflight"]
 _RATE = re.compile(r"([\d.]+) MB/s")
 
 
@@ -63,18 +63,12 @@ def look(
     """The rows of the table, from what the commands that `start` runs say on the `nodes`."""
     from pipeline.checking import halves, verdict
 
-    command = [
-        "python",
-        "-m",
-        "pipeline.preflight",
-        "node",
-        f"--processes={processes}",
-        f"--nodes={len(nodes)}",
-    ]
-    (step,) = start([(nodes, [*command, "--config", *words])], ALONE_S)
+    sizes = [f"--processes={processes}", f"--nodes={len(nodes)}"]
+    (step,) = start([(nodes, [*_PROGRAM, "node", *sizes, "--config", *words])], ALONE_S)
     reports, skews = _reports(step.lines)
-    expected = [report.node for report in reports] or nodes if nodes == [""] else nodes
-    rows = verdict.judge(reports, expected, options.cores(config, processes), skews)
+    if nodes == [""]:  # this machine, which has a name now
+        nodes = [report.node for report in reports] or ["this machine"]
+    rows = verdict.judge(reports, nodes, options.cores(config, processes), skews)
     addresses = {report.node: report.address for report in reports}
     rates: list[float] = []
     rounds = 0
@@ -83,8 +77,8 @@ def look(
         nonlocal rounds
         rounds += 1
         commands = [
-            (group, _exchange(addresses[group[0]], _PORT + 64 * (rounds % 8) + i))
-            for i, group in enumerate(sorted(one, key=nodes.index) for one in groups)
+            (group, [*_PROGRAM, "exchange", f"--first={addresses[group[0]]}:{_port(rounds)}"])
+            for group in (sorted(one, key=nodes.index) for one in groups)
         ]
         done = start(commands, TOGETHER_S)
         if rounds == 1:
@@ -96,8 +90,9 @@ def look(
     return [*rows, verdict.exchange(found, len(meet) or 1, min(rates, default=None))]
 
 
-def _exchange(first: str, port: int) -> list[str]:
-    return ["python", "-m", "pipeline.preflight", "exchange", f"--first={first}:{port}"]
+def _port(rounds: int) -> int:
+    """Another one in each round, and in each job: two may share a node."""
+    return 20000 + (int(os.environ.get("SLURM_JOB_ID", "0")) + rounds) % 10000
 
 
 def _reports(lines: Sequence[steps.Line]) -> "tuple[list[Report], dict[str, float]]":

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests import shards
+from tests.cluster.slow_link import slow_link
 from tests.cluster.slurm import Cluster, two_nodes, usable
 from tests.conftest import need
 from tests.processes import ROOT
+from tests.stores import S3Server, upload
 
 pytestmark = pytest.mark.cluster
 
@@ -49,14 +51,14 @@ class Ended:
         return line[:4]
 
 
-def preflight(cluster: Cluster, folder: Path, fault: str = "") -> Ended:
+def preflight(cluster: Cluster, folder: Path, fault: str = "", root: str = "shards") -> Ended:
     """Look at both nodes, of which n2 does what the bash lines of `fault` say before it starts its program."""
     python = folder / "bin" / "python"
     python.parent.mkdir(exist_ok=True)
     lines = f"[[ ${{SLURMD_NODENAME:-}} == n2 ]] && {{\n{fault}\n}}\n" if fault else ""
     python.write_text(f'#!/usr/bin/env bash\n{lines}exec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    settings = [f"data.root={folder}/shards", f"run.folder={folder}/run", "data.workers=1", "data.size=64"]
+    settings = [f"data.root={root}", f"run.folder={folder}/run", "data.workers=1", "data.size=64"]
     settings += ["model.num_frames=4", "optim.global_batch=8", "run.device=cpu", "data.short_side=64"]
     words = ["salloc", "--nodes=2", "--exclusive", "--quiet", "blvnet-launch", "preflight", "--nproc=1"]
     words += ["--config", str(ROOT / "configs/demo.yaml"), *settings]
@@ -125,3 +127,14 @@ def test_a_node_that_nobody_reaches_is_found(cluster: Cluster, sharded: Path) ->
     assert ended.status == 1, ended.output
     assert ended.level("all-reduce") == "fail", ended.output
     assert "n2" in ended.failing
+
+
+def test_a_slow_store_is_named(cluster: Cluster, sharded: Path, s3: str, s3_server: S3Server) -> None:
+    for path in sorted((sharded / "shards").rglob("*.*")):
+        upload(path, f"{s3}/shards/{path.relative_to(sharded / 'shards')}")
+    with slow_link(int(s3_server.endpoint.rpartition(":")[2]), bytes_per_s=100_000) as port:
+        fault = f"export AWS_ENDPOINT_URL_S3=http://127.0.0.1:{port}"
+        ended = preflight(cluster, sharded, fault, f"{s3}/shards")
+    assert ended.level("store") == "fail", ended.output
+    assert ended.level("shards") == "pass", ended.output
+    assert ended.failing == ["n2"], ended.output

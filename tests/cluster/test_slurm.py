@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import cli, slurm
+from launch import cli
 from pipeline.run import journal
 from sharding.building.build import Request, build
 from sharding.building.settings import Settings
@@ -38,7 +38,7 @@ def reported_steps(folder: Path) -> int:
 
 
 def test_training_goes_on_after_its_time_limit_a_signal_and_the_loss_of_a_node(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shards.make(tmp_path / "shards", [14, 10])
     shards.make(tmp_path / "shards", [4], split="validation")
@@ -46,13 +46,22 @@ def test_training_goes_on_after_its_time_limit_a_signal_and_the_loss_of_a_node(
     settings = [f"data.root={tmp_path}/shards", "data.size=32", "data.short_side=32", "data.workers=0"]
     settings += [f"run.folder={run}", "run.log_steps=1", "run.checkpoint_steps=4", "run.audit=true"]
     settings += ["run.precision=fp32", "model.num_frames=4", "optim.global_batch=4", f"optim.epochs={EPOCHS}"]
-    options = ["--parsable", "--nodes=2", "--exclusive", "--export=ALL,OMP_NUM_THREADS=1"]
-    number = cluster.run(
-        "sbatch", *options, str(slurm.TRAIN), str(ROOT / "configs/demo.yaml"), *settings, cwd=tmp_path
-    ).strip()
-    log = tmp_path / f"blvnet-train-{number}.log"
+    for name in ("PATH", "SLURM_CONF"):
+        monkeypatch.setenv(name, cluster.environment[name])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    options = ["--nodes", "2", "--log", "logs", "--sbatch", "--exclusive", "--time", "30:00"]
+    command = ["slurm", "train", *options, "--config", str(ROOT / "configs/demo.yaml"), *settings]
+    assert cli.main(command) == 0
+    said = capfd.readouterr().out
+    number = said.partition("\njob ")[2].partition(":")[0]
+    log = tmp_path / "logs" / f"blvnet-train-{number}.log"
+    assert f"  log    {log}\n" in said
 
     cluster.wait_for(lambda: reported_steps(run) >= 5, 120, "five steps", log)
+    assert cli.main(command) == 2  # the run folder is in use: nothing is queued
+    assert f"error: {run}: a run wrote here " in capfd.readouterr().err
+    assert len(cluster.run("squeue", "-h").splitlines()) == 1
     # what SLURM does before the limit, as the script asks for
     cluster.run("scancel", "--batch", "--signal=USR1", number)
     cluster.wait_for(lambda: reported_steps(run) >= 10, 120, "ten steps", log)
