@@ -57,11 +57,12 @@ def run(args: argparse.Namespace) -> int:
 def _what_to_do(
     job: str, wish: slurm.Wish, args: argparse.Namespace, folder: str
 ) -> tuple[str, list[tuple[str, str]]]:
-    log = Path(wish.logs or "").absolute() / f"{slurm.job_name(wish, slurm.TRAIN)}-{job}.log"
+    usual = Path(wish.logs or "").absolute() / f"{slurm.job_name(wish, slurm.TRAIN)}-{job}.log"
+    log = wish.given("output") or str(usual)
     nodes = "1 node" if args.nodes == 1 else f"{args.nodes} nodes"
     each = f"{args.gpus} GPUs and " if args.gpus else ""
     return f"job {job}: {nodes}, {each}{wish.given('cpus-per-task')} cores each", [
-        ("log", wish.given("output") or str(log)),
+        ("log", log),
         ("look", f"squeue --job={job}; tail -F {log}"),
         (
             "stop",
