@@ -16,7 +16,8 @@ def initialise(model: BLVNetTAM, init: Init, several: bool = False) -> None:
 
     From a shorter-clip model with other classes, all but the classifier is taken; so it is between one label a video
     and `several`, whatever the classes: the two read its logits differently. From a model of images all but the
-    classifier is taken too, and the temporal blending begins anew.
+    classifier is taken too, and the temporal blending begins anew. A stem for colour is averaged over the three, and
+    repeated, for a network of flow.
     """
     try:
         if init.reference:
@@ -26,7 +27,7 @@ def initialise(model: BLVNetTAM, init: Init, several: bool = False) -> None:
                 model.classifier.load_state_dict(head)
         elif init.from_:
             state = checkpoint.load(init.from_)
-            tensors = checkpoint.weights_of(state)
+            tensors = weights.adapt_stem(checkpoint.weights_of(state), model)
             same = len(tensors["classifier.bias"]) == model.classifier.out_features
             same = same and has_several_labels(state.get("shards", {})) == several
             fresh = weights.fresh_after_images(tensors, model) or (() if same else weights.HEAD)

@@ -111,7 +111,7 @@ def test_onnxruntime_runs_the_graph(
         close(torch.from_numpy(found), logits[:batch])
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == CLASSES
-    assert json.loads(about["model"]) == {"num_classes": 3, **MODEL}
+    assert json.loads(about["model"]) == {"num_classes": 3, "in_channels": 3, **MODEL}
 
 
 def test_safetensors_hold_the_weights_and_what_they_belong_to(

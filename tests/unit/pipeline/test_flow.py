@@ -7,8 +7,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from pipeline import bench, evaluate, export, predict, train
+from blvnet import weights
+from pipeline import bench, config, evaluate, export, predict, train
+from pipeline.config import Init
 from pipeline.run import checkpoint, journal
+from pipeline.training.initialise import initialise
+from pipeline.training.network import build_model
 from sharding import cli
 from tests import shards
 from tests.unit.sharding.flows import write_flow_set
@@ -72,6 +76,18 @@ def test_a_run_that_goes_on_ends_where_the_whole_one_ends(root: Path) -> None:
     assert train.main(command(root, "constant", "optim.schedule=constant")) == 0
     parts, whole = (checkpoint.load(f"{root}/{run}")["model"] for run in ("parts", "constant"))
     assert all(torch.equal(tensor, whole[name]) for name, tensor in parts.items())
+
+
+def test_it_starts_from_a_network_of_colour_by_the_mean_of_its_colours(root: Path, tmp_path: Path) -> None:
+    colour, flow = (
+        build_model(config.override({"data": {"root": "x"}, "run": {"folder": "x"}}, [kind], "test"), 3)
+        for kind in ("model.in_channels=3", "model.in_channels=10")
+    )
+    torch.save({"model": colour.state_dict(), "config": {}}, tmp_path / "colour.pt")
+    initialise(flow, Init.model_validate({"from": str(tmp_path / "colour.pt")}))
+    mean = colour.get_parameter(weights.STEM_CONV).mean(1, keepdim=True)
+    assert torch.equal(flow.get_parameter(weights.STEM_CONV), mean.expand(-1, 10, -1, -1))
+    assert torch.equal(flow.classifier.weight, colour.classifier.weight)
 
 
 def test_an_evaluation_says_that_it_is_of_flow_and_by_groups(

@@ -1,6 +1,7 @@
 import functools
 import io
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sharding.format import header, mjpeg, turbojpeg
+from sharding.format.mjpeg import Colours
 from sharding.format.turbojpeg import Region
 from tests.conftest import need
 from tests.unit.sharding.videos import picture
@@ -103,22 +105,31 @@ def regions(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def part_of(jpeg: bytes, box: tuple[int, int, int, int], bgr: bool = False) -> tuple[mjpeg.Array, Region]:
+def part_of(
+    jpeg: bytes, box: tuple[int, int, int, int], colours: Colours = "RGB"
+) -> tuple[mjpeg.Array, Region]:
     """`box` of the noise, and what was decoded for it."""
     x, y, w, h = box
     region = mjpeg.region_of(box, 75, 61)
-    frames = mjpeg.decode(jpeg, [0], [0], (75, 61), "BGR" if bgr else "RGB", region)
+    frames = mjpeg.decode(jpeg, [0], [0], (75, 61), colours, region)
     return frames[0, y - region.y : y - region.y + h, x - region.x : x - region.x + w], region
 
 
-@given(left=st.integers(0, 74), upper=st.integers(0, 60), bgr=st.booleans(), data=st.data())
+@given(
+    left=st.integers(0, 74),
+    upper=st.integers(0, 60),
+    colours=st.sampled_from(get_args(Colours)),
+    gray=st.booleans(),
+    data=st.data(),
+)
 def test_a_box_of_a_frame_has_the_pixels_of_the_whole_frame(
-    regions: None, left: int, upper: int, bgr: bool, data: st.DataObject
+    regions: None, left: int, upper: int, colours: Colours, gray: bool, data: st.DataObject
 ) -> None:
-    jpeg = mjpeg.encode_rgb(NOISE, 90)
+    jpeg = mjpeg.encode_gray(NOISE[..., 0], 90) if gray else mjpeg.encode_rgb(NOISE, 90)
     w, h = data.draw(st.integers(1, 75 - left)), data.draw(st.integers(1, 61 - upper))
-    part, _ = part_of(jpeg, (left, upper, w, h), bgr)
-    whole = mjpeg.decode(jpeg, [0], [0], (75, 61), "BGR" if bgr else "RGB")[0]
+    part, _ = part_of(jpeg, (left, upper, w, h), colours)
+    whole = mjpeg.decode(jpeg, [0], [0], (75, 61), colours)[0]
+    assert part.shape[-1] == (1 if colours == "GRAY" else 3)
     assert np.array_equal(part, whole[upper : upper + h, left : left + w])
 
 
