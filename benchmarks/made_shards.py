@@ -53,7 +53,7 @@ def _film(number: int, frames: int, width: int, height: int) -> list[NDArray[np.
     coarse = rng.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3))
     texture = np.kron(coarse, np.ones((16, 16, 1)))
     for axis in (0, 1):
-        texture = sum(np.roll(texture, step, axis) for step in range(12)) / 12
+        texture = np.mean([np.roll(texture, step, axis) for step in range(12)], axis=0)
     texture += rng.normal(0, 4, texture.shape)
     texture = np.clip(texture, 0, 255).astype(np.uint8)
     return [
