@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipeline.data.batch import Batch
+from pipeline.pace.stages import ForwardClock
 from pipeline.ranks.distributed import World
 from pipeline.run import journal
 from pipeline.run.nonfinite import NonFinite
@@ -45,7 +46,7 @@ def test_too_many_in_a_row_end_the_run_and_single_ones_do_not(tmp_path: Path) ->
 
 
 def test_figures_leave_out_losses_that_are_not_finite() -> None:
-    meter = Meter(CPU)
+    meter = Meter(CPU, ForwardClock(CPU.device), ["here"])
     for loss in (1.0, float("nan"), 3.0, float("inf")):
         meter.add(Step(torch.tensor(loss), torch.tensor(1), torch.tensor(2), torch.tensor(0.5)), clips=2)
     figures, unfit = meter.read()
