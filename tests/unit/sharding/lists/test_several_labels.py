@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from sharding.errors import UserError
-from sharding.sources.annotations import load_all
-from sharding.sources.videos import Annotations
+from sharding.lists.annotations import load_all
+from sharding.lists.videos import Annotations
 
 LIST = "path,label,split\na.mp4,run; jump,train\nb.mp4,run,train\nc.mp4,,train\nd.mp4,sit;run;jump,val\n"
 
