@@ -1,5 +1,6 @@
 """What a loader hands over."""
 
+import time
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,7 +19,10 @@ class Mixed:
 
 
 class Seconds(NamedTuple):
-    """What making a part took: reading its samples, cutting clips of them, and handing over the part before it."""
+    """What making a batch took: reading its samples and cutting clips of them, of all loader processes together.
+
+    `hand_over`: what the training process did itself, to put it together, send it to the device and change it there.
+    """
 
     read: float = 0.0
     decode: float = 0.0
@@ -27,6 +31,10 @@ class Seconds(NamedTuple):
     def plus(self, other: "Seconds") -> "Seconds":
         """Both together."""
         return Seconds(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def handed_over(self, since: float) -> "Seconds":
+        """With what the training process has done since then, a time of `time.perf_counter`."""
+        return self._replace(hand_over=self.hand_over + time.perf_counter() - since)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Loader processes and whole batches: one `Batch` a step for a rank, decoded ahead of time."""
 
 import functools
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -107,6 +108,7 @@ def _told(made: Batch) -> Part:
 
 def _assembled(parts: list[Part], memory: Callable[[int], Tensor]) -> Batch:
     """A rank's batch, in order of the samples' numbers; its clips lie in `memory` already."""
+    began = time.perf_counter()
     steps = {(part.epoch, part.step) for part in parts}
     if len(steps) != 1:
         raise UserError(
@@ -132,7 +134,7 @@ def _assembled(parts: list[Part], memory: Callable[[int], Tensor]) -> Batch:
         torch.from_numpy(np.concatenate([part.labels for part in filled])[order]),
         clips_in(memory(len(numbers) * prod(shape)), len(numbers), shape),
         replaced,
-        seconds=functools.reduce(Seconds.plus, (part.seconds for part in parts)),
+        seconds=functools.reduce(Seconds.plus, (part.seconds for part in parts)).handed_over(began),
     )
 
 

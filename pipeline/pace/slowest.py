@@ -5,7 +5,9 @@ from statistics import median
 from typing import NamedTuple
 
 STAGES = ("read", "decode", "hand over", "forward", "checkpoint")
-"""What a rank spends time in by itself: the first three are waiting for its loader, by what that was busy with.
+"""What a rank spends time in by itself: the first two are waiting for its loader, by what that was busy with.
+
+To hand over is what the training process does to a batch: it puts it together, sends it to the device and augments it.
 
 The backward pass is none: it is the time of the exchange as well, in which the ranks wait for each other.
 """

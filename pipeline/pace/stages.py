@@ -53,7 +53,7 @@ class Stages:
         self._forward.read()
 
     def add(self, waited: float, made: Seconds) -> None:
-        """A batch was `waited` for so long, and its makers spent their time as in `made`."""
+        """A batch was `waited` for so long, its hand-over included, and its makers spent their time as in `made`."""
         self.waited += waited
         self._made = self._made.plus(made)
 
@@ -65,7 +65,8 @@ class Stages:
         self._saved += time.perf_counter() - start
 
     def read(self) -> list[float]:
-        """Seconds by stage. The waiting is shared out as the loader spent its own time."""
-        whole = sum(self._made)
-        shares = [part / whole if whole else 1 / len(self._made) for part in self._made]
-        return [*(self.waited * share for share in shares), self._forward.read(), self._saved]
+        """Seconds by stage. What was waited for the loader is shared out as that spent its own time."""
+        reading, decoding, handed_over = self._made
+        waited, made = self.waited - handed_over, reading + decoding
+        read = waited * (reading / made if made else 0.5)
+        return [read, waited - read, handed_over, self._forward.read(), self._saved]

@@ -239,6 +239,7 @@ def test_labels_may_be_rows() -> None:
     assert (batch.keys, batch.numbers, batch.replaced) == (["a", "b", "c"], [0, 1, 2], ["b"])
     assert batch.labels.tolist() == rows[:3].tolist()
     assert batch.clips.shape == (3, 2, 3, 4, 4)
+    assert batch.seconds.hand_over > 0
 
 
 def test_clips_of_several_shapes_in_one_step_are_refused() -> None:

@@ -1,5 +1,6 @@
 """Batches on their way to a GPU keep their pinned memory until it is copied; CUDA is played here."""
 
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.data.batch import Batch
+from pipeline.data.batch import Batch, Seconds
 from pipeline.data.prefetch import on_device
 
 
@@ -72,3 +73,16 @@ def test_what_a_device_copies_from_is_held_until_it_has() -> None:
     assert [clips() is not None for clips in sent] == [False] * 4 + [True]
     made.close()  # type: ignore[attr-defined]
     assert Stream.waited_for
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_is_done_to_a_batch_here_is_its_hand_over(device: str) -> None:
+    def change(batch: Batch) -> Batch:
+        time.sleep(0.02)
+        return batch
+
+    clips: Any = Pinned()
+    batch = Batch(0, 0, [], [], clips, clips, seconds=Seconds(1.0, 2.0, 3.0))
+    made = on_device(iter([batch]), SimpleNamespace(type=device), change)  # type: ignore[arg-type]
+    seconds = next(made).seconds
+    assert seconds[:2] == (1.0, 2.0) and 3.02 <= seconds.hand_over < 4

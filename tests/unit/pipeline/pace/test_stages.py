@@ -1,4 +1,4 @@
-"""A rank's own seconds: the waiting goes to what its loader was busy with."""
+"""A rank's own seconds: the waiting goes to what its loader was busy with, but for the hand-over, which is training's."""
 
 import time
 
@@ -17,9 +17,9 @@ def read(stages: Stages) -> dict[str, float]:
 def test_the_waiting_is_shared_out_as_the_loader_spent_its_time() -> None:
     stages = Stages(ForwardClock(torch.device("cpu")))
     stages.add(0.5, Seconds(1.0, 2.0, 0.0))
-    stages.add(0.3, Seconds(2.0, 2.0, 1.0))
+    stages.add(0.3, Seconds(2.0, 3.0, 0.1))
     found = read(stages)
-    assert [found[name] for name in STAGES[:3]] == pytest.approx([0.3, 0.4, 0.1])
+    assert [found[name] for name in STAGES[:3]] == pytest.approx([0.7 * 3 / 8, 0.7 * 5 / 8, 0.1])
     stages.restart()
     assert sum(stages.read()) == 0
 
