@@ -54,7 +54,7 @@ def measure_rates(config: Config, seconds: float) -> Rates:
         samples=split.samples,
         sample_bytes=split.bytes / split.samples,
         clips_a_sample=repeats,
-        clip_bytes=prod((frames, 3, data.size, data.size)),
+        clip_bytes=prod((frames, config.model.in_channels, data.size, data.size)),
         worker_s=alone.process_s / alone.samples / repeats,
         handover_s=loaded.thread_s / loaded.samples / repeats,
         store_mb_s=read.samples * split.bytes / split.samples / read.seconds / 1e6,

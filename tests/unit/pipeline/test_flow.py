@@ -10,6 +10,7 @@ from safetensors import safe_open
 from blvnet import weights
 from pipeline import bench, config, evaluate, export, predict, train
 from pipeline.config import Init
+from pipeline.measuring import rates
 from pipeline.run import checkpoint, journal
 from pipeline.training.initialise import initialise
 from pipeline.training.network import build_model
@@ -120,8 +121,10 @@ def test_an_export_says_what_it_takes(root: Path, tmp_path: Path) -> None:
     assert program.module()(torch.zeros(1, 4, 10, 32, 32, dtype=torch.uint8)).shape == (1, 3)
 
 
-def test_it_can_be_measured(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench.main(["loader", "--seconds=0.1", *command(root, "none", "data.repeats=2")]) == 0
+def test_it_can_be_measured(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = f"--save={tmp_path}/rates.json"
+    assert bench.main(["loader", "--seconds=0.1", saved, *command(root, "none", "data.repeats=2")]) == 0
+    assert rates.load(f"{tmp_path}/rates.json").clip_bytes == 4 * 10 * 32 * 32
     assert bench.main(["step", "--steps=1", *command(root, "none")]) == 0
     assert "clips of 4 frames" in capsys.readouterr().out
 
@@ -129,8 +132,9 @@ def test_it_can_be_measured(root: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_flow_for_a_network_of_colour_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(command(root, "none", "model.in_channels=3")) == 2
     assert "flow-shards/train: optical flow" in error(capsys)
-    assert bench.main(["loader", *command(root, "none", "model.in_channels=3")]) == 2
-    assert "flow-shards/train: optical flow" in error(capsys)
+    for what in ("loader", "headspace"):
+        assert bench.main([what, *command(root, "none", "model.in_channels=3")]) == 2
+        assert "flow-shards/train: optical flow" in error(capsys)
 
 
 def test_colour_for_a_network_of_flow_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
