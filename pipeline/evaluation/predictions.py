@@ -46,7 +46,7 @@ def predict(
 ) -> Predictions | None:
     """The logits of every video of `split`, each exactly once; on the main process only, None on the others.
 
-    `batch`: views that a rank loads at a time; `at_once`: those that its network takes, where they are more; `order`:
+    `batch`: views that a rank loads at a time; `at_once`: those that its network takes, by default as many; `order`:
     that of each clip's frames; `between` is called before each batch, and what it raises, alike on every rank, ends the
     evaluation. Every rank must call it, with the same weights and batch-norm statistics.
     """
@@ -54,7 +54,7 @@ def predict(
     with Progress(split.samples, title, world.main) as progress:
         cutter = eval_cutter(config, order)
         numbers, part = _predict_part(
-            model, split, cutter, config, world, batch, max(batch, at_once), between, progress
+            model, split, cutter, config, world, batch, at_once or batch, between, progress
         )
     gathered = world.gather((numbers, part))
     if not world.main:
@@ -69,7 +69,7 @@ def predict(
 
 
 def device_batch(batch: int, device: torch.device) -> int:
-    """How many views go at once through a device that trains on `batch` clips: what fits the memory in any case.
+    """How many views go at once through a device that trains on `batch` clips at once: what fits its memory.
 
     Training keeps 0.41 GB a clip for its gradients (50-f8x2, bf16), and a clip without gradients needs a fifth of that.
     A processor is no faster for more.

@@ -32,7 +32,7 @@ def validate(
     progress.to_evaluate = True
     world.share_buffers(learner.evaluated)
     batch = at.global_batch // world.ranks
-    at_once = device_batch(batch, world.device)
+    at_once = device_batch(max(1, batch // config.optim.accumulate), world.device)
     predictions = predict(learner.evaluated, split, config, world, batch, between=between, at_once=at_once)
     merit, loss = None, 0.0
     if predictions:

@@ -167,6 +167,22 @@ def test_predictions_do_not_depend_on_what_goes_through_the_network_at_once(
     assert taken == ([1] * 5 if "views.size=full" in overrides else [2, 2, 1])
 
 
+def test_the_network_may_take_fewer_views_at_once_than_are_loaded(
+    split: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, taken = predictions(split, "views.clips=3"), []
+    run = Normaliser.__call__
+
+    def noted(self: Normaliser, clips: torch.Tensor) -> torch.Tensor:
+        taken.append(len(clips))
+        return run(self, clips)
+
+    monkeypatch.setattr(Normaliser, "__call__", noted)
+    found = predictions(split, "views.clips=3", batch=9, at_once=2)
+    torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=1e-5)
+    assert sum(taken) == 15 and max(taken) == 2
+
+
 def test_a_gpu_takes_more_clips_than_it_trains_on() -> None:
     assert device_batch(8, torch.device("cuda", 0)) == 32
     assert device_batch(8, torch.device("cpu")) == 8
