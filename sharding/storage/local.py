@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,10 +95,12 @@ class LocalWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_SUFFIX}")
+        # From before it is there: a signal's exception may come before whoever is to abandon it knows of it.
+        self._removal = weakref.finalize(self, _remove, self._temporary)
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        self._temporary, descriptor = _create(path)
-        self._stream = open(descriptor, "wb", buffering=1 << 20)  # noqa: SIM115, PTH123 - closed below
+        self._stream = open(_create(self._temporary), "wb", buffering=1 << 20)  # noqa: SIM115, PTH123 - closed below
 
     def write(self, data: bytes, /) -> int:
         return self._stream.write(data)
@@ -106,26 +109,30 @@ class LocalWriter:
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._temporary.replace(self._path)  # before the file is closed: it stays locked under the old name
+        self._removal.detach()
         self._stream.close()
         _sync_folder(self._path.parent)
 
     def abandon(self) -> None:
-        with contextlib.suppress(OSError):
-            self._temporary.unlink()
+        self._removal()
         # On a full disk the first close fails on what is still buffered, yet it closes the descriptor.
         with contextlib.suppress(OSError):
             self._stream.close()
 
 
-def _create(path: Path) -> tuple[Path, int]:
-    """A new file beside `path`, and its locked descriptor."""
+def _create(temporary: Path) -> int:
+    """The locked descriptor of a new file."""
     while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_SUFFIX}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         _lock(descriptor)
         if os.fstat(descriptor).st_nlink:  # else it was swept before it was locked
-            return temporary, descriptor
+            return descriptor
         os.close(descriptor)
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        temporary.unlink()
 
 
 def _sweep(path: Path) -> None:
