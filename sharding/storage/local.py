@@ -100,7 +100,7 @@ class LocalWriter:
         self._removal = weakref.finalize(self, _remove, self._temporary)
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        self._stream = open(_create(self._temporary), "wb", buffering=1 << 20)  # noqa: SIM115, PTH123 - closed below
+        self._stream = open(_create(self._temporary), "wb", buffering=1 << 20)  # noqa: SIM115 - closed below
 
     def write(self, data: bytes, /) -> int:
         return self._stream.write(data)

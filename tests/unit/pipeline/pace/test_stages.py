@@ -1,4 +1,4 @@
-"""A rank's own seconds: the waiting goes to what its loader was busy with, but for the hand-over, which is training's."""
+"""A rank's own seconds: the waiting goes to what its loader was busy with, the hand-over to training."""
 
 import time
 
