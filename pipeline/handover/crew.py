@@ -35,9 +35,14 @@ def begin(job: Job, workers: int, modules: Sequence[str], pin: bool = False) -> 
 
     One thread of a program takes the steps of all jobs.
     """
-    if workers not in _crews:
-        _crews[workers] = Crew(workers, modules)
-    return Work(_crews[workers], job, pin)
+    ring = Ring(SLOTS, pin)
+    try:
+        if workers not in _crews:
+            _crews[workers] = Crew(workers, modules)
+        return Work(_crews[workers], job, ring)
+    except BaseException:
+        ring.close()
+        raise
 
 
 def check() -> None:
@@ -66,8 +71,10 @@ class Crew:
                 self._processes.append(process)
                 self._ends.append(ours)
                 self._selector.register(ours, selectors.EVENT_READ, worker)
-        except (EOFError, OSError) as error:
+        except BaseException as error:
             self.kill()
+            if not isinstance(error, EOFError | OSError):
+                raise
             raise UserError(
                 f"no loader process can be started ({error or type(error).__name__}); what their server printed "
                 "says why"
@@ -141,16 +148,15 @@ class Crew:
 class Work:
     """A job that a crew is at: its steps, in order, some of them ahead of time."""
 
-    def __init__(self, crew: Crew, job: Job, pin: bool) -> None:
-        self._crew, self._number = crew, next(_numbers)
-        self._ring = Ring(SLOTS, pin)
+    def __init__(self, crew: Crew, job: Job, ring: Ring) -> None:
+        self._crew, self._number, self._ring = crew, next(_numbers), ring
         self._asked: deque[int] = deque()
         self.arrived: list[deque[Any]] = [deque() for _ in range(crew.workers)]
         crew.open[self._number] = self
         try:
-            crew.send(Open(self._number, pickle.dumps(job), SLOTS), self._ring.file.fileno())
+            crew.send(Open(self._number, pickle.dumps(job), ring.slots), ring.file.fileno())
         except BaseException:
-            self.close()
+            crew.leave(self._number)
             raise
 
     def step(self, ahead: int) -> Iterator[tuple[int, Any]]:

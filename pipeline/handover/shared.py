@@ -23,9 +23,21 @@ _REMEDY = (
 
 
 def shared_file() -> BinaryIO:
-    """An empty file in shared memory, without a name: it is gone with the last process that has it open."""
-    # Where there is no such folder the system's temporary one serves, if more slowly.
-    return cast(BinaryIO, tempfile.TemporaryFile(buffering=0, dir=FOLDER if FOLDER.is_dir() else None))
+    """An empty file in shared memory, without a name: it is gone with the last process that has it open.
+
+    Raises `UserError` where none can be made.
+    """
+    try:
+        return cast(BinaryIO, tempfile.TemporaryFile(buffering=0, dir=_folder()))
+    except OSError as error:
+        raise UserError(
+            f"{_folder()}: no shared memory can be had there: {error.strerror}; {_REMEDY}"
+        ) from None
+
+
+def _folder() -> Path:
+    """Where there is no such folder the system's temporary one serves, if more slowly."""
+    return FOLDER if FOLDER.is_dir() else Path(tempfile.gettempdir())
 
 
 def reserve(file: int, offset: int, count: int) -> None:
@@ -39,7 +51,7 @@ def reserve(file: int, offset: int, count: int) -> None:
         if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT):
             raise
         raise UserError(
-            f"{FOLDER}: no room for {_mb(count)} of shared memory, {_mb(bytes_free())} are free; {_REMEDY}"
+            f"{_folder()}: no room for {_mb(count)} of shared memory, {_mb(bytes_free())} are free; {_REMEDY}"
         ) from None
 
 
@@ -92,7 +104,7 @@ def _view_side(config: Config) -> int:
 
 def bytes_free() -> int:
     """What there is of shared memory."""
-    found = os.statvfs(FOLDER)
+    found = os.statvfs(_folder())
     return found.f_bavail * found.f_frsize
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from itertools import islice
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -321,6 +322,24 @@ def test_what_the_server_cannot_import_is_said(tmp_path: Path, error: str, print
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=100)
     assert done.stdout.startswith(printed), done.stdout + done.stderr
     assert told in done.stderr
+
+
+def test_an_interruption_while_processes_start_leaves_none_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = ForkServerProcess.start, list[ForkServerProcess]()
+
+    def interrupted(process: ForkServerProcess) -> None:
+        if started:
+            raise KeyboardInterrupt
+        start(process)
+        started.append(process)
+
+    monkeypatch.setattr(ForkServerProcess, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt) as _held:  # and with it whatever the interrupted code had
+        next(batches(stream(str(tmp_path)), workers=2))
+    started[0].join(timeout=20)
+    assert not started[0].is_alive()
 
 
 class Unpickled(Cutter):

@@ -78,16 +78,39 @@ def test_an_evaluation_has_a_ring_too(
     check_room(chosen, ranks=1)
 
 
-def test_memory_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(file: int, offset: int, count: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def full(file: int, offset: int, count: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
+
+def test_memory_that_cannot_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared.os, "posix_fallocate", full)
     with (
         shared_file() as file,
         pytest.raises(UserError, match=r"/dev/shm: no room for 1\.0 MB of shared memory"),
     ):
         reserve(file.fileno(), 0, 1_000_000)
+
+
+def test_a_folder_that_takes_no_file_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(shared.tempfile, "TemporaryFile", refused)
+    with pytest.raises(
+        UserError, match=r"/dev/shm: no shared memory can be had there: Read-only file system; "
+    ):
+        shared_file()
+
+
+def test_without_that_folder_the_temporary_one_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "FOLDER", tmp_path / "none")
+    monkeypatch.setattr(shared.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(shared.os, "posix_fallocate", full)
+    with shared_file() as file, pytest.raises(UserError, match=f"^{tmp_path}: no room for "):
+        reserve(file.fileno(), 0, 1_000_000)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_lost_part_ends_the_run() -> None:
