@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from pipeline.reporting.record import Record
 from pipeline.run.journal import Line
+from pipeline.run.metrics import LATE
 
 _WIDTH, _ROW, _LEFT = 1040, 16, 150  # of the drawing, in its own pixels
 _COLUMNS, _ROWS = 130, 64  # more of either are put together
 _FAINT = 30  # thousandths of the time, below which a cell stays empty
-_LATE = 0.05  # share of the time from which on a rank holds up the others
 _NAMED = 6
 
 _LOST = ("read", "decode", "hand over", "checkpoint", "wait for the others")
@@ -46,7 +46,7 @@ def cells(lines: Sequence[Line], rank: range, columns: int) -> list[Cell]:
 
 def held_up(lines: Sequence[Line]) -> list[tuple[int, str, str, float]]:
     """Rank, host, stage, and the share of the lines in which that held up the others; the most frequent first."""
-    late = (line["slowest"] for line in lines if line["slowest"]["behind"] >= _LATE)
+    late = (line["slowest"] for line in lines if line["slowest"]["behind"] >= LATE)
     counts = Counter((one["rank"], one["host"], one["stage"]) for one in late)
     return [(*who, count / len(lines)) for who, count in counts.most_common(_NAMED)]
 

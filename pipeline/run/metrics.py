@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-_LATE = 0.05
-"""Share of the time by which a rank is behind the others before the progress line says so."""
+LATE = 0.05
+"""Share of the time by which a rank is behind the others before the progress line and the report say so."""
 
 
 class Reporter:
@@ -100,7 +100,7 @@ class Reporter:
 def late(line: Line) -> str:
     """Which rank the others wait for, where that takes a twentieth of the time."""
     slowest = line.get("slowest")
-    if slowest is None or slowest["behind"] < _LATE:
+    if slowest is None or slowest["behind"] < LATE:
         return ""
     return f"  rank {slowest['rank']} on {slowest['host']} is {slowest['behind']:.0%} behind in {slowest['stage']}"
 
