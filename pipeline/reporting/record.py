@@ -176,7 +176,7 @@ def _json(url: str, file: str) -> Line:
 def published(config: Config, split: Manifest) -> Published | None:
     """The published model of the configuration's shape on the data set of `split`."""
     model = config.model
-    if (model.alpha, model.beta, model.blending_frames) != (2, 4, 3):
+    if (model.alpha, model.beta, model.blending_frames, model.in_channels) != (2, 4, 3, 3):
         return None
     wanted = (model.depth, model.num_frames, split.dataset, len(split.classes))
     found = (m for m in zoo.ZOO.values() if (m.depth, m.num_frames, f"sth{m.dataset}", m.classes) == wanted)

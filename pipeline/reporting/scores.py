@@ -146,7 +146,8 @@ def _model(run: Record) -> str:
     if run.published is not None:
         return run.published.name
     model = run.config.model
-    return f"depth {model.depth}, {f'f{model.num_frames // 2}x2' if model.num_frames > 1 else 'images'}"
+    frames = f"f{model.num_frames // 2}x2" if model.num_frames > 1 else "images"
+    return f"depth {model.depth}, {frames}{'' if model.in_channels == 3 else ', flow'}"
 
 
 def _data(run: Record) -> str:

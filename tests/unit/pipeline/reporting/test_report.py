@@ -297,9 +297,12 @@ def test_a_published_model_has_its_score_beside_it(tmp_path: Path) -> None:
     other = {"model": "blvnet-tam-50-f16x2-v2", "published": {"top1": 61.7}}
     text = scored(views=views, **other)
     assert "validation (released blvnet-tam-50-f16x2-v2)" in text and "61.7" in text and "-1.6" in text
-    tree["model"] = {**model, "beta": 2}
-    (run / "config.yaml").write_text(yaml.safe_dump(tree))
-    assert "59.1" not in page(run).text and "brackets" not in page(run).text
+    for changed in ({"beta": 2}, {"in_channels": 10}):
+        tree["model"] = {**model, **changed}
+        (run / "config.yaml").write_text(yaml.safe_dump(tree))
+        text = page(run).text
+        assert "59.1" not in text and "brackets" not in text
+    assert "depth 50, f8x2, flow" in text
 
 
 def test_runs_are_called_by_what_tells_them_apart() -> None:
