@@ -31,12 +31,12 @@ def check_model(saved: dict[str, Any], config: Config, source: str) -> None:
 
 
 def settle_blend(model: BLVNetTAM, config: Config, world: World, kept: Form | None = None) -> Form | None:
-    """Let `model`, on the rank's device, blend frames as `run.blend` says; returns how, None on the CPU.
+    """Let `model`, on the rank's device, blend frames as `run.blend` says; returns how, None on the CPU and of images.
 
     With "auto" the main process tries each form, and all ranks take the fastest: what differs is the rounding. A run
     that goes on has `kept` its choice. A deterministic run chooses without a clock.
     """
-    if world.device.type != "cuda":
+    if world.device.type != "cuda" or model.num_frames == 1:
         return None
     form: Form | None = None
     if config.run.blend != "auto":

@@ -49,6 +49,12 @@ def test_ranks_take_what_the_main_process_found(monkeypatch: pytest.MonkeyPatch)
     assert network.settle_blend(model, config, World(1, 2, GPU)) == "convolution"
 
 
+def test_of_images_there_is_nothing_to_blend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(network, "_fastest")
+    config = settings("model.num_frames=1")
+    assert network.settle_blend(network.build_model(config, 5), config, World(0, 1, GPU)) is None
+
+
 def test_on_the_cpu_there_is_nothing_to_choose() -> None:
     config = settings("run.blend=kernel")
     model = network.build_model(config, 5)
