@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(split: Manifest, trained: Trained, args: argparse.Namespace) -> None:
     """`UserError` where the split cannot be scored, or nothing would be left of its predictions."""
     check_classes(trained, split)
-    check_input(split, trained.config.model.in_channels)
+    check_input(split, trained.config.model)
     if split.several_labels and args.order != "forward":
         raise UserError(
             f"--order {args.order}: tells what becomes of top-1, and videos of {split.root} have several labels"

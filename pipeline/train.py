@@ -52,7 +52,7 @@ def train(config: Config, world: World) -> None:
         validation_set = splits.load(config.data.root, config.data.validation, "data.validation")
         splits.check_splits(train_set, validation_set)
         for split in (train_set, validation_set):
-            splits.check_input(split, config.model.in_channels)
+            splits.check_input(split, config.model)
         preemption.check_at_start()
         progress = begin(config, train_set, validation_set, world)
         hosts = _introduce(config, progress, train_set, validation_set, world)

@@ -1,11 +1,11 @@
 """Whether splits can be trained and validated on."""
 
-from pipeline.config import FLOW_CHANNELS
+from pipeline.config import FLOW_CHANNELS, Model
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
-from sharding.format.recipe import is_flow
+from sharding.format.recipe import has_single_pictures, is_flow
 
 
 def load(root: str, split: str, key: str) -> Manifest:
@@ -28,8 +28,14 @@ def _advice(there: list[str], key: str) -> str:
     return f"set {' or '.join(wanted)}" if wanted else "build that split too"
 
 
-def check_input(split: Manifest, channels: int) -> None:
-    """`UserError` where the pictures of `split` are not what a network of `channels` takes (`model.in_channels`)."""
+def check_input(split: Manifest, model: Model) -> None:
+    """`UserError` where the samples of `split` are not what a network of `model` takes: colour, flow or pictures."""
+    channels = model.in_channels
+    if has_single_pictures(split.settings) and model.num_frames > 1:
+        raise UserError(
+            f"{split.root}: single pictures (built with --input image), and model.num_frames {model.num_frames} is a "
+            "film; set model.num_frames=1"
+        )
     if is_flow(split.settings) == (channels == FLOW_CHANNELS):
         return
     if channels == FLOW_CHANNELS:

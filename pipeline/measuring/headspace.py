@@ -59,7 +59,7 @@ def measure_headspace(config: Config, world: World, steps: int) -> Headspace:
     epochs as it takes.
     """
     train_set = splits.load(config.data.root, config.data.train, "data.train")
-    splits.check_input(train_set, config.model.in_channels)
+    splits.check_input(train_set, config.model)
     at = position.first(config, train_set, world.ranks)
     wanted = _WARM_UP + steps
     epochs = config.optim.model_copy(update={"epochs": math.ceil(wanted / at.steps_in_epoch)})

@@ -98,7 +98,7 @@ def measure_loader(config: Config, seconds: float) -> LoaderFigures:
     """Measure the loader of one rank with the configuration's workers for `seconds`, and one process as long."""
     workers = config.data.workers
     split = splits.load(config.data.root, config.data.train, "data.train")
-    splits.check_input(split, config.model.in_channels)
+    splits.check_input(split, config.model)
     at = position.first(config, split, ranks=1)
     passes = Passes(at.global_batch, _FOR_EVER)
     cutter = train_cutter(config, split.classes)

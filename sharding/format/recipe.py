@@ -28,6 +28,11 @@ def is_flow(settings: dict[str, Any]) -> bool:
     return settings.get("input") == "flow"
 
 
+def has_single_pictures(settings: dict[str, Any]) -> bool:
+    """Whether a sample of a split that was built with `settings` is one picture, and no video."""
+    return settings.get("input") == "image"
+
+
 def save(folder: str, recipe: Recipe) -> None:
     """Publish the recipe of the split in `folder`."""
     text = json.dumps({"format": FORMAT, "recipe": asdict(recipe)}, ensure_ascii=False, indent=1) + "\n"

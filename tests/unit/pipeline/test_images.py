@@ -94,3 +94,11 @@ def test_a_network_of_images_starts_no_other_way_round(
     assert printed.startswith("error: ")
     assert "tam.weight" in printed
     assert printed.count("\n") == 1
+
+
+def test_pictures_are_no_films(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(command(root, "images", f"run.folder={root}/film", "model.num_frames=2")) == 2
+    assert (
+        "single pictures (built with --input image), and model.num_frames 2 is a film"
+        in capsys.readouterr().err
+    )

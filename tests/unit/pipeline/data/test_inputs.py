@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import config
-from pipeline.config import Config
+from pipeline.config import Config, Model
 from pipeline.data import sampling
 from pipeline.data.clips import eval_cutter, train_cutter
 from pipeline.data.inputs import pictures_of, positions
@@ -190,9 +190,9 @@ def test_a_sample_of_an_odd_number_of_pictures_is_damaged(tmp_path: Path) -> Non
 
 def test_a_set_and_a_network_of_two_kinds_are_told_apart(split: Manifest, tmp_path: Path) -> None:
     colour = shards.make(tmp_path, [1])
-    check_input(split, 10)
-    check_input(colour, 3)
+    check_input(split, Model(in_channels=10))
+    check_input(colour, Model())
     with pytest.raises(UserError, match=r"flow.* set model\.in_channels=10"):
-        check_input(split, 3)
+        check_input(split, Model())
     with pytest.raises(UserError, match=r"pictures in colour, .*--input flow"):
-        check_input(colour, 10)
+        check_input(colour, Model(in_channels=10))
