@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline.config import FLOW_CHANNELS
 from pipeline.data.samples import DamagedError, Sample
 from pipeline.data.sampling import Indices
-from pipeline.data.transforms import Box, Fill, fill, fill_flow, mirror_bgr, resize, resize_into
+from pipeline.data.transforms import Box, Fill, fill, fill_flow, mirrored_bgr, resize, resize_into
 from sharding.format import mjpeg
 from sharding.format.mjpeg import Colours
 
@@ -96,13 +96,12 @@ class ColourInput:
         return frames
 
     def cut(self, decode: FrameDecoder, sample: Sample, frames: Indices, region: Box, flip: bool) -> Cut:
-        # A clip that will be flipped is decoded as BGR: see `mirror_bgr`.
+        # A clip that will be flipped is decoded as BGR: see `mirrored_bgr`.
         decoded = decode(sample, frames, region, "BGR" if flip else "RGB")
 
         def cut(box: Box, out: Tensor) -> None:
-            resize_into(_inside(decoded, box, region), out)
-            if flip:
-                mirror_bgr(out)
+            inside = _inside(decoded, box, region)
+            resize_into(mirrored_bgr(inside) if flip else inside, out)
 
         return cut
 

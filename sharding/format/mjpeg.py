@@ -149,16 +149,17 @@ def _decoder(region: Region, size: tuple[int, int], colours: Colours) -> Iterato
     if region == (0, 0, *size):
         yield lambda jpeg, _, out: _simple(jpeg, colours, out)
     elif turbojpeg.available():
-        with turbojpeg.Decoder() as decoder:
+        with turbojpeg.Decoder(region, size, colours) as decoder:
 
             def decode_region(jpeg: memoryview, found: Header, out: Array) -> None:
                 if left := region.x % found.across:  # 4:1:1, which a decoder can begin in fewer places of
                     wide = np.empty((region.height, region.width + left, out.shape[-1]), np.uint8)
                     from_left = region._replace(x=region.x - left, width=region.width + left)
-                    decoder.decode(jpeg, from_left, size, wide, colours)
+                    with turbojpeg.Decoder(from_left, size, colours) as wider:
+                        wider.decode(jpeg, wide)
                     out[:] = wide[:, left:]
                 else:
-                    decoder.decode(jpeg, region, size, out, colours)
+                    decoder.decode(jpeg, out)
 
             yield decode_region
     else:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 _TJINIT_DECOMPRESS = 1
 _TJPARAM_STOPONWARNING, _TJPARAM_JPEGWIDTH, _TJPARAM_JPEGHEIGHT = 0, 5, 6
 _PIXELS = {"RGB": 0, "BGR": 1, "GRAY": 6}
+_CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
 
 
 class Region(NamedTuple):
@@ -33,45 +34,39 @@ class _TjRegion(ctypes.Structure):
 
 
 class Decoder:
-    """Decodes regions of JPEGs; enter it for one thread's use. Only where `available()`."""
+    """Decodes `region` of JPEGs of `size` (width, height); enter it for one thread's use. Only where `available()`.
 
-    def __enter__(self) -> "Decoder":
+    `region.x` is a multiple of 16. `colours`: RGB, BGR or GRAY.
+    """
+
+    def __init__(self, region: Region, size: tuple[int, int], colours: str) -> None:
         library = _library()
         assert library is not None
-        self._library = library
-        self._handle = ctypes.c_void_p(library.tj3Init(_TJINIT_DECOMPRESS))
-        library.tj3Set(self._handle, _TJPARAM_STOPONWARNING, 1)
+        # What does not change from frame to frame is made here: sixteen calls a clip are a hot path.
+        self._library, self._region, self._size = library, _TjRegion(*region), size
+        self._pixels, self._pitch = _PIXELS[colours], _CHANNELS[colours] * region.width
+
+    def __enter__(self) -> "Decoder":
+        self._handle = ctypes.c_void_p(self._library.tj3Init(_TJINIT_DECOMPRESS))
+        self._library.tj3Set(self._handle, _TJPARAM_STOPONWARNING, 1)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._library.tj3Destroy(self._handle)
 
-    def decode(
-        self,
-        jpeg: memoryview,
-        region: Region,
-        size: tuple[int, int],
-        out: npt.NDArray[np.uint8],
-        colours: str,
-    ) -> None:
-        """Fill contiguous `out` with `region` of a JPEG of `size`; `region.x` is a multiple of 16.
-
-        `colours`: RGB, BGR or GRAY, as `out` has channels.
+    def decode(self, jpeg: memoryview, out: npt.NDArray[np.uint8]) -> None:
+        """Fill contiguous `out`, (height, width, channels), with the region of a JPEG.
 
         Raises ValueError for a JPEG that is damaged, in what is decoded of it, or of another size.
         """
-        address, length = np.frombuffer(jpeg, np.uint8).ctypes.data, len(jpeg)
-        self._check(self._library.tj3DecompressHeader(self._handle, address, length))
-        found = tuple(
-            self._library.tj3Get(self._handle, side) for side in (_TJPARAM_JPEGWIDTH, _TJPARAM_JPEGHEIGHT)
-        )
-        if found != size:
-            raise ValueError(f"a JPEG is {found}, expected {size} (width, height)")
-        self._check(self._library.tj3SetCroppingRegion(self._handle, _TjRegion(*region)))
-        order, pitch = _PIXELS[colours], out.shape[-1] * region.width
-        self._check(
-            self._library.tj3Decompress8(self._handle, address, length, out.ctypes.data, pitch, order)
-        )
+        library, handle = self._library, self._handle
+        start, length = np.frombuffer(jpeg, np.uint8).ctypes.data, len(jpeg)
+        self._check(library.tj3DecompressHeader(handle, start, length))
+        found = library.tj3Get(handle, _TJPARAM_JPEGWIDTH), library.tj3Get(handle, _TJPARAM_JPEGHEIGHT)
+        if found != self._size:
+            raise ValueError(f"a JPEG is {found}, expected {self._size} (width, height)")
+        self._check(library.tj3SetCroppingRegion(handle, self._region))
+        self._check(library.tj3Decompress8(handle, start, length, out.ctypes.data, self._pitch, self._pixels))
 
     def _check(self, status: int) -> None:
         if status:

@@ -19,8 +19,8 @@ from pipeline.data.transforms import (
     around,
     crop_boxes,
     crop_views,
-    mirror_bgr,
     mirror_labels,
+    mirrored_bgr,
     multi_scale_crops,
     resize,
     resize_into,
@@ -165,10 +165,22 @@ def test_nothing_is_resized_that_has_the_wanted_size() -> None:
 
 @pytest.mark.parametrize("width", [1, 6, 33])
 def test_reversing_the_bytes_of_bgr_rows_flips_and_gives_rgb(width: int) -> None:
-    rgb = noise(3, width, 5)
-    clip = rgb.flip(1).contiguous(memory_format=torch.channels_last)
-    mirror_bgr(clip)
-    assert torch.equal(clip, rgb.flip(-1))
+    rgb = noise(3, width + 4, 9)[:, :, 2:7, 3 : 3 + width]
+    assert torch.equal(mirrored_bgr(rgb.flip(1)), rgb.flip(-1))
+    box_of_bgr = noise(3, width + 4, 9).flip(1).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(mirrored_bgr(box_of_bgr[:, :, 2:7, 3 : 3 + width]), rgb.flip(-1))
+
+
+@pytest.mark.parametrize("size", [32, 112, 224, 256])
+def test_the_order_of_flip_and_resize_does_not_matter(size: int) -> None:
+    """For every width up to full HD: what flips first gives the pixels of what is flipped at the end."""
+    rng = np.random.default_rng(size)
+    flipped_first, flipped_last = torch.empty(2, 1, 2, size, 3, dtype=torch.uint8).permute(0, 1, 4, 2, 3)
+    for width in range(1, 1921):
+        frames = clip_of(rng.integers(0, 256, (1, 2, width, 3), dtype=np.uint8))
+        resize_into(frames, flipped_last)
+        resize_into(frames.flip(-1), flipped_first)
+        assert torch.equal(flipped_first, flipped_last.flip(-1)), width
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 50)] * 2, *[st.integers(1, 50)] * 2), min_size=1, max_size=4))
