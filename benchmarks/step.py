@@ -1,7 +1,7 @@
 """Training and inference clips/s and peak memory of the network, beside a plain eager form of it.
 
     python -m benchmarks.step [--threads 1] [--batch 1] [--rounds 5]
-    python -m benchmarks.step --peers [--batch 1] [--seconds 10]
+    python -m benchmarks.step --peers [--threads 2] [--batch 1] [--seconds 10]
 
 Takes the GPU where there is one (bf16 autocast, with and without torch.compile), else the CPU (float32). All sides
 have the same weights and take turns in one process, so that a busy machine slows all of them alike; the table gives
@@ -9,8 +9,9 @@ medians, and the ratio to the plain form is the median of the ratios of each rou
 give the same logits. Peak memory is taken with each side alone: on the CPU in a process of its own (the process's
 peak beyond what it had before the model was built), on a GPU what the allocator handed out.
 
-`--peers`: what bLVNet-TAM-50 costs beside TSN and TSM on ResNet-50, with 8 and 16 frames, one after another, each with
-a whole training step (normalisation, gradients, SGD).
+`--peers`: what bLVNet-TAM-50 costs beside its plain form and TSN and TSM on ResNet-50, with 8 and 16 frames, one after
+another, each with a whole training step (normalisation, gradients, SGD), in elapsed time: bf16 autocast on a GPU, both
+float32 and bf16 on the CPU, where each row has a process of its own.
 """
 
 import argparse
@@ -160,27 +161,46 @@ def resident(field: str) -> float:
 
 
 PEERS = (
-    *("blvnet-50-f4x2", "tsm-50-8f", "tsn-50-8f"),
-    *("blvnet-50-f8x2", "tsm-50-16f", "tsn-50-16f"),
+    *("blvnet-50-f4x2", "plain-50-f4x2", "tsm-50-8f", "tsn-50-8f"),
+    *("blvnet-50-f8x2", "plain-50-f8x2", "tsm-50-16f", "tsn-50-16f"),
 )
 """Each network beside those of as many frames."""
 
 
 def print_peers(options: argparse.Namespace) -> None:
     """The table of `--peers`, each row when it is there."""
-    device = torch.device(options.device)
-    memory = device.type == "cuda"
-    print("| network | GMACs | parameters, 10^6 | training clips/s | inference clips/s | training peak MiB |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for name in PEERS:
-        gmacs, parameters = training_step.cost(name, options.size)
-        trainer = training_step.Trainer(name, "bf16" if memory else "fp32", device, options.size)
-        rates = trainer.rates(options.batch, options.seconds)
-        peak = f"{rates.peak_mib:.0f}" if memory else "not measured"
-        print(
-            f"| {name} | {gmacs:.2f} | {parameters:.2f} | {rates.training:.2f} | {rates.inference:.2f} | {peak} |",
-            flush=True,
-        )
+    on_gpu = options.device == "cuda"
+    print(
+        "| network | | GMACs | parameters, 10^6 | training clips/s | inference clips/s | training peak MiB |"
+    )
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    for precision in ("bf16",) if on_gpu else ("fp32", "bf16"):
+        for name in PEERS:
+            gmacs, parameters = training_step.cost(name, options.size)
+            rates = peer_rates(name, precision, options) if on_gpu else rates_alone(name, precision, options)
+            print(
+                f"| {name} | {precision} | {gmacs:.2f} | {parameters:.2f} | {rates.training:.2f} "
+                f"| {rates.inference:.2f} | {rates.peak_mib:.0f} |",
+                flush=True,
+            )
+
+
+def peer_rates(name: str, precision: str, options: argparse.Namespace) -> training_step.Rates:
+    """In this process; on the CPU the peak is what its resident memory rises by (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = resident("VmRSS")
+    trainer = training_step.Trainer(name, precision, torch.device(options.device), options.size)
+    rates = trainer.rates(options.batch, options.seconds)
+    return rates if options.device == "cuda" else rates._replace(peak_mib=resident("VmHWM") - before)
+
+
+def rates_alone(name: str, precision: str, options: argparse.Namespace) -> training_step.Rates:
+    """In a process of its own, so that no other network's memory is in the peak."""
+    command = [sys.executable, "-m", "benchmarks.step", "--row-of", f"{name}/{precision}"]
+    for option in ("size", "batch", "threads", "seconds"):
+        command += [f"--{option}", str(getattr(options, option))]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return training_step.Rates(*map(float, said.split()))
 
 
 def main() -> None:
@@ -190,9 +210,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="clips a step (1 on the CPU, 16 on a GPU)")
     parser.add_argument("--rounds", type=int, help="measured steps of each side (5 on the CPU, 30 on a GPU)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--peers", action="store_true", help="beside TSN and TSM, not beside a plain form")
+    parser.add_argument("--peers", action="store_true", help="beside TSN and TSM too")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each network with --peers")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
+    parser.add_argument("--row-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.device = "cuda" if torch.cuda.is_available() else "cpu"
     options.batch = options.batch or (16 if options.device == "cuda" else 1)
@@ -202,14 +223,16 @@ def main() -> None:
         side, mode = options.peak_of.split("/")
         print(own_peak(side, mode, options))
         return
-    clock = "processor time" if options.threads == 1 else "elapsed time"
+    if options.row_of:
+        network, precision = options.row_of.split("/")
+        print(*peer_rates(network, precision, options))
+        return
+    clock = "processor time" if options.threads == 1 and not options.peers else "elapsed time"
     cpu = f"CPU, {options.threads} thread(s), {clock}"
     name = torch.cuda.get_device_name() if options.device == "cuda" else cpu
     precision = "bf16 autocast" if options.device == "cuda" else "float32"
     if options.peers:
-        print(
-            f"{options.size}x{options.size}, batch {options.batch}, {precision}; {name}; torch {torch.__version__}\n"
-        )
+        print(f"{options.size}x{options.size}, batch {options.batch}; {name}; torch {torch.__version__}\n")
         print_peers(options)
         return
     print(

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet50
 
 from benchmarks.peers import tsm, tsn
+from benchmarks.plain_network import PlainBLVNetTAM
 from blvnet import BLVNetTAM
 from blvnet.tam import Form
 from blvnet.tam_choice import set_form
@@ -18,6 +19,7 @@ from pipeline.training.normalise import Normaliser
 from pipeline.training.precision import Precision
 
 CLASSES = 174
+_BLVNETS: dict[str, Callable[[int, int, int], nn.Module]] = {"blvnet": BLVNetTAM, "plain": PlainBLVNetTAM}
 
 
 class Network(NamedTuple):
@@ -31,11 +33,11 @@ class Network(NamedTuple):
 
 
 def network(name: str) -> Network:
-    """Such as `blvnet-50-f8x2`, `tsm-50-8f`, `tsn-50-16f`, `resnet-50` (of images)."""
+    """Such as `blvnet-50-f8x2`, `plain-50-f8x2`, `tsm-50-8f`, `tsn-50-16f`, `resnet-50` (of images)."""
     kind, depth, *frames = name.split("-")
-    if kind == "blvnet":
-        count = 2 * int(frames[0][1:].removesuffix("x2"))
-        return Network(lambda: BLVNetTAM(int(depth), count, CLASSES), count)
+    if kind in ("blvnet", "plain"):
+        of, count = _BLVNETS[kind], 2 * int(frames[0][1:].removesuffix("x2"))
+        return Network(lambda: of(int(depth), count, CLASSES), count)
     if kind == "resnet":
         return Network(lambda: resnet50(weights=None).to(memory_format=torch.channels_last), None)
     made, count = {"tsm": tsm, "tsn": tsn}[kind], int(frames[0].removesuffix("f"))
