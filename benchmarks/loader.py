@@ -1,12 +1,18 @@
-"""Training clips a second on one core: the product's loader, JPEG decoding alone, and other loaders.
+"""Training clips a second on one core: the product's loader, JPEG decoding alone, other loaders and other decoders.
 
     python -m benchmarks.loader [FOLDER] [--others FOLDER] > benchmarks/results/loader.md
 
 Clips of 16 frames, 224x224, from videos of 45 frames of 455x256: every side gets the same samples in the same order
 and the same frames of them. The sides take turns, an epoch each; the figures are medians over the turns, the shares
-medians of each turn's own. Time is the process's own (others may use the core too), but for mosaicml-streaming's and
-litdata's threads, which are in it. All data is in the page cache. FOLDER (default: a temporary one) keeps the inputs
-for another run. `--others` has mosaicml-streaming and litdata (`pip install --target`), which the project does not use.
+medians of each turn's own. Time is the process's own (others may use the core too), with the threads of all libraries
+in it. All data is in the page cache. FOLDER (default: a temporary one) keeps the inputs for another run.
+
+`--others` has libraries that the project does not use, and their own needs but torch, torchvision and numpy:
+
+    pip install --no-deps --target FOLDER mosaicml-streaming litdata torchcodec spdl spdl-io spdl-core \\
+        nvidia-dali-cuda130 'nvidia-nvimgcodec-cu13<0.10' optree makefun nvtx 'libcst<1.9.1' gast astunparse six
+
+What is not there, or does not load, is named in the results with the reason.
 """
 
 import argparse
@@ -29,7 +35,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from benchmarks import other_loaders, videos
+from benchmarks import other_decoders, other_loaders, videos
+from benchmarks.other_decoders import Wanted
 from pipeline import config as configuration
 from pipeline.data import sampling
 from pipeline.data.clips import train_cutter
@@ -39,7 +46,7 @@ from pipeline.data.samples import checked
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.data.transforms import TrainTransform, mirror_labels
 from pipeline.order import plan
-from sharding.format import manifest, turbojpeg
+from sharding.format import header, manifest, turbojpeg
 from sharding.format.manifest import Manifest
 
 VIDEOS, TURNS, BATCH = 48, 7, 8
@@ -118,6 +125,24 @@ def other(reader: other_loaders.Reader) -> Side:
     return turn
 
 
+def decoder(maker: other_decoders.Maker) -> Side:
+    """Another library's decoder, from JPEGs in memory to batches."""
+
+    def turn(clips: list[Clip]) -> None:
+        maker([wanted(clip) for clip in clips])
+
+    return turn
+
+
+def wanted(clip: Clip) -> Wanted:
+    """What the product makes of it, but for the labels' part in flips."""
+    indices, rng = clip.choose()
+    found = header.read(clip.jpegs[0])
+    transform = TrainTransform(SIZE, SCALES, "reference", mirror_labels([""]))
+    box, flip, _ = transform.choose(found.width, found.height, 0, rng)
+    return Wanted([clip.jpegs[i] for i in indices], box, flip)
+
+
 def decoding(clips: list[Clip]) -> None:
     """JPEG decoding alone: the clips' frames, from memory into one buffer."""
     buffer = np.empty_like(simplejpeg.decode_jpeg(clips[0].jpegs[0]))
@@ -186,8 +211,26 @@ def measure(sides: dict[str, Side], epochs: list[list[Clip]]) -> dict[str, list[
     return {name: rate[1:] for name, rate in rates.items()}
 
 
-def report(rates: dict[str, list[float]], shards: Manifest, load: float) -> str:
-    """The results file; `load`: how many programs ran before the measurement."""
+def sides_of_others(jpegs: other_loaders.Videos, folder: Path) -> tuple[dict[str, Side], dict[str, str]]:
+    """The sides of `--others`, and why the rest of them has none."""
+    builders: dict[str, Callable[[], Side]] = {
+        "litdata, torchvision": lambda: other(other_loaders.with_litdata(jpegs, folder)),
+        "mosaicml-streaming, torchvision": lambda: other(other_loaders.with_mosaicml(jpegs, folder)),
+        "torchcodec, JPEGs in memory": lambda: decoder(other_decoders.with_torchcodec(SIZE, BATCH)),
+        "SPDL, JPEGs in memory": lambda: decoder(other_decoders.with_spdl(SIZE, BATCH)),
+        "DALI on the CPU, JPEGs in memory": lambda: decoder(other_decoders.with_dali(SIZE, BATCH)),
+    }
+    sides, missing = {}, {}
+    for name, build in builders.items():
+        try:
+            sides[name] = build()
+        except (ImportError, OSError, RuntimeError) as error:
+            missing[name] = f"{error}".partition("\n")[0][:200]
+    return sides, missing
+
+
+def report(rates: dict[str, list[float]], shards: Manifest, load: float, missing: dict[str, str]) -> str:
+    """The results file; `load`: how many programs ran before the measurement; `missing`: sides, and why."""
 
     def share(name: str, other: str) -> float:
         return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
@@ -220,8 +263,9 @@ def report(rates: dict[str, list[float]], shards: Manifest, load: float) -> str:
         f"{share('this loader', 'CRC-32 alone'):.1%} of its time (aim: under 3 %).",
         "",
         "The loader hands over uint8 clips; they become normalised floats on the device. The PIL loader's are "
-        "normalised floats, made on the CPU.",
+        "normalised floats, made on the CPU. What takes its JPEGs from memory reads, checks and orders nothing.",
     ]
+    lines += [f"\nNot measured: {name} ({reason})." for name, reason in missing.items()]
     return "\n".join(lines)
 
 
@@ -229,7 +273,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loader")
     parser.add_argument("folder", nargs="?", type=Path, help="keeps the inputs (default: a temporary folder)")
-    parser.add_argument("--others", type=Path, help="where mosaicml-streaming and litdata are installed")
+    parser.add_argument("--others", type=Path, help="where other libraries are installed")
     args = parser.parse_args()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="loader-benchmark.") as temporary:
@@ -257,11 +301,12 @@ def main() -> None:
         jpegs = {key: found for key, (found, _) in videos_in_memory.items()}
         made = Path(temporary)
         sides["plain webdataset, torchvision"] = other(other_loaders.with_webdataset(jpegs, made))
+        missing = {"ffcv": "no wheel, and its build asks for an installed OpenCV"}
         if args.others:
             sys.path.append(str(args.others))
-            sides["litdata, torchvision"] = other(other_loaders.with_litdata(jpegs, made))
-            sides["mosaicml-streaming, torchvision"] = other(other_loaders.with_mosaicml(jpegs, made))
-        print(report(measure(sides, epochs), shards, load))
+            found, reasons = sides_of_others(jpegs, made)
+            sides, missing = sides | found, missing | reasons
+        print(report(measure(sides, epochs), shards, load, missing))
 
 
 if __name__ == "__main__":
