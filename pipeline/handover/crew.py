@@ -24,6 +24,7 @@ from pipeline.handover.server import server
 from pipeline.handover.shared import PREFETCHED_STEPS, SLOTS
 from pipeline.handover.worker import Close, Crashed, Hello, Job, Make, Open, serve
 from sharding.errors import UserError
+from sharding.workers import main_guard
 
 _crews: dict[int, "Crew"] = {}
 """The loader processes of this process, by how many there are to a crew."""
@@ -121,6 +122,7 @@ class Crew:
     def _died(self, worker: int) -> NoReturn:
         process = self._processes[worker]
         process.join(timeout=5)  # the end of its connection shows before its exit status does
+        main_guard.check(process.exitcode)
         raise UserError(
             f"loader process {process.pid} ended with status {process.exitcode}: killed, perhaps for lack of "
             "memory; all of a run together hold some data.window samples"

@@ -10,6 +10,7 @@ from multiprocessing.context import ForkServerContext
 from types import FunctionType, ModuleType
 
 from pipeline.ranks import signals
+from sharding.workers import main_guard
 
 _LAST = "pipeline.handover.inherited"
 _preloaded: list[str] = []
@@ -27,7 +28,7 @@ def server(modules: Sequence[str]) -> tuple[ForkServerContext, list[str]]:
     context.set_forkserver_preload([*_preloaded, _LAST])
     # The server inherits the blocked signals, and its workers inherit them from it, from their first moment on.
     resource_tracker.ensure_running()  # the server's, which would unblock two of them when it starts
-    with _blocked(set(signals.STOP)):  # the training process alone answers
+    with main_guard.starting(), _blocked(set(signals.STOP)):  # the training process alone answers
         forkserver.ensure_running()
     return context, _preloaded
 

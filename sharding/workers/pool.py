@@ -20,6 +20,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
 from sharding.errors import UserError
+from sharding.workers import main_guard
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -91,7 +92,9 @@ def run(
                     raise RuntimeError(f"a worker failed:\n{content}")
                 else:
                     crew.remove(worker)
-                    pending.appendleft(on_lost(Lost(worker.task, worker.step, worker.exitcode())))
+                    status = worker.exitcode()
+                    main_guard.check(status)
+                    pending.appendleft(on_lost(Lost(worker.task, worker.step, status)))
             for worker in [w for w in crew if w.overdue(step_limit_s)]:
                 crew.remove(worker)
                 worker.kill()
@@ -108,7 +111,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        self.process.start()
+        with main_guard.starting():
+            self.process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         self.task: Any = None
         self.busy = False
