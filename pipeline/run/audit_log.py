@@ -41,15 +41,17 @@ class Settings:
     """What may change from start to start, and decides which evaluations and how many replaced samples there may be.
 
     `validation`: URL of the split that is evaluated, `validation_manifest`: its manifest's SHA-256; `corrupt_budget`:
-    the share of an epoch's samples that may be replaced, 0 where the first damaged one ends the run.
+    the share of an epoch's samples that may be replaced, 0 where the first damaged one ends the run. None are both of a
+    stream that somebody trains on with a program of their own (`pipeline.streaming`): it evaluates nothing, and has no
+    configuration.
     """
 
     __pydantic_config__ = schema.OPEN
 
     epochs: Annotated[int, Field(ge=1)]
     evaluate_epochs: Annotated[int, Field(ge=1)]
-    validation: str
-    validation_manifest: str
+    validation: str | None
+    validation_manifest: str | None
     corrupt_budget: Annotated[float, Field(ge=0, le=1)]
 
 

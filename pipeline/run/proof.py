@@ -106,6 +106,8 @@ def _check_kind(starts: list[Start], record: Record, findings: list[str]) -> Non
                 findings.append(f"{_named(start)}: {name} {now}, the run began with {before}")
         if not _is_same_split(start.split, first):
             findings.append(f"{_named(start)}: trained on {start.split}, the run began with {first.split}")
+    if all(start.settings and start.settings.validation is None for start in starts):
+        return  # a stream's record
     tree = record.configuration()
     for section, key in (("run", "seed"), ("data", "lanes"), ("data", "window"), ("optim", "global_batch")):
         configured = tree.get(section, {}).get(key)  # None: of lanes, that they follow from the first start

@@ -73,7 +73,11 @@ def _due(stretches: list[_Stretch], steps_in_epoch: int, reach: int) -> Iterator
     for epoch in range(1, reach // steps_in_epoch + 1):
         step = epoch * steps_in_epoch
         for settings in (s.settings for s in stretches if s.has(step)):
-            if settings and (epoch == settings.epochs or _is_between(epoch, settings)):
+            if (
+                settings
+                and settings.validation
+                and (epoch == settings.epochs or _is_between(epoch, settings))
+            ):
                 yield step
 
 
@@ -96,7 +100,8 @@ def _other_split(validation: Validation, stretches: list[_Stretch]) -> str | Non
 
 def _split_of(starts: list[Start], url: str, manifest: str) -> Split:
     """The split with this manifest: at `url`, or where a later start found it, for shards may be moved."""
-    moved = [s.settings.validation for s in reversed(starts) if s.settings and s.settings.validation != url]
+    found = [s.settings.validation for s in reversed(starts) if s.settings and s.settings.validation]
+    moved = [other for other in found if other != url]
     for other in [url, *dict.fromkeys(moved)]:
         with contextlib.suppress(UserError):
             return Split(other, manifest)

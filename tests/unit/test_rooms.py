@@ -60,6 +60,7 @@ ROOM_MAY_IMPORT = {
     "pipeline.data": _DATA,
     "pipeline.augmentation": _RUN,
     "pipeline.run": _RUN,
+    "pipeline.streaming": {"pipeline.run", *_RUN},
     "pipeline.pace": {"pipeline.data", "pipeline.ranks"},
     "pipeline.training": _TRAINING,
     "pipeline.evaluation": _EVALUATION,

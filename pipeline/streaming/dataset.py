@@ -1,0 +1,88 @@
+"""A shard set as a map-style data set: any sample by its number, with one ranged read."""
+
+import bisect
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.data.samples import Sample
+from pipeline.data.shards import StoredShards
+from pipeline.labels import tensors
+from pipeline.labels.tensors import Label
+from pipeline.streaming.reading import read
+from pipeline.streaming.transforms import applied
+from pipeline.streaming.video import Transform, Video
+from sharding.format import manifest
+from sharding.format.shard import SampleRow
+
+
+class ShardDataset(torch.utils.data.Dataset[tuple[Any, torch.Tensor]]):
+    """The samples of a split, in the order of its shards, for `torch.utils.data.DataLoader` or by hand.
+
+    `dataset[i]` is what `transform` makes of sample i, and its label as a tensor: int64 (), -1 where unknown; of a set
+    with several labels a video int8 (classes,), zeros and ones. The transform's random numbers follow from torch's
+    generator, which DataLoader seeds in each of its processes. Sidecars are read when they are needed first, and kept.
+
+    Raises IndexError for a number that is not there, `UserError` for a damaged sample or a failing transform, with
+    shard and key.
+    """
+
+    def __init__(self, url: str | Path, transform: Transform) -> None:
+        self._split, self._transform = manifest.load(str(url)), transform
+        self._ends = list(accumulate(row.samples for row in self._split.shards))
+        self._shards = StoredShards(self._split)
+        self._rows: dict[int, _Rows] = {}
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, by label."""
+        return self._split.classes
+
+    def __len__(self) -> int:
+        return self._split.samples
+
+    def __getitem__(self, i: int) -> tuple[Any, torch.Tensor]:
+        sample = self._sample(i)
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        labels = tensors.empty(1, len(self.classes) if self._split.several_labels else None)
+        tensors.put(labels, 0, sample.row.label)
+        return applied(self._transform, sample, rng), labels[0]
+
+    def video(self, i: int) -> Video:
+        """Sample i as the transform is given it."""
+        return Video(self._sample(i))
+
+    def _sample(self, i: int) -> Sample:
+        samples = len(self)
+        if not -samples <= i < samples:
+            raise IndexError(f"sample {i} of {samples}")
+        i %= samples
+        shard = bisect.bisect_right(self._ends, i)
+        if shard not in self._rows:
+            self._rows[shard] = _Rows.of(self._shards.rows(shard))
+        row = self._rows[shard].row(i - (self._ends[shard] - self._split.shards[shard].samples))
+        return read(self._shards, self._split, shard, row)
+
+
+class _Rows(NamedTuple):
+    """The rows of a sidecar in a tenth of their memory: there may be millions.
+
+    `numbers`: offset, bytes, CRC-32 and frames of each, int64 (samples, 4).
+    """
+
+    keys: list[str]
+    labels: list[Label]
+    numbers: NDArray[np.int64]
+
+    @staticmethod
+    def of(rows: list[SampleRow]) -> "_Rows":
+        numbers = np.array([(row.offset, row.bytes, row.crc32, row.frames) for row in rows], np.int64)
+        return _Rows([row.key for row in rows], [row.label for row in rows], numbers)
+
+    def row(self, i: int) -> SampleRow:
+        offset, size, crc32, frames = self.numbers[i].tolist()
+        return SampleRow(self.keys[i], offset, size, crc32, self.labels[i], frames)

@@ -1,0 +1,50 @@
+"""The position of a stream as plain values, and what must be the same where it is loaded."""
+
+from dataclasses import MISSING, fields
+from typing import Any
+
+from pipeline.order import plan
+from pipeline.order.position import Position, check_shares, has_window, window_of
+from sharding.errors import UserError
+from sharding.format.manifest import Manifest
+
+
+def first(
+    split: Manifest, global_batch: int, seed: int, lanes: int, window: int, ranks: int, drop_last: bool
+) -> Position:
+    """The start of a stream; `UserError` where the batch fits neither the ranks nor the split."""
+    check_shares(global_batch, ranks, "global_batch")
+    steps = plan.steps_in_epoch(split.samples, global_batch, drop_last)
+    if not steps:
+        raise UserError(f"{split.root}: global_batch {global_batch} is more than its {split.samples} samples")
+    own = plan.lane_window(window, lanes)
+    return Position(split.sha256, seed, lanes, own, global_batch, steps, run_window=window)
+
+
+def loaded(state: dict[str, Any], fresh: Position, root: str, lanes_given: bool) -> Position:
+    """The position in `state`; `UserError` where the stream that would begin at `fresh` has another order of samples.
+
+    Lanes that are not given come from the state: by default they follow from the number of ranks and workers.
+    """
+    needed = [field.name for field in fields(Position) if field.default is MISSING]
+    if missing := [name for name in needed if name not in state]:
+        raise UserError(
+            f"not the state of a stream: {', '.join(missing)} are missing; give what state_dict() returned"
+        )
+    kept = Position(**{field.name: state[field.name] for field in fields(Position) if field.name in state})
+    if kept.manifest != fresh.manifest:
+        raise UserError(
+            f"{root}: the state is of other shards than these; start anew, or give the shards of then"
+        )
+    names = ["seed", "global_batch", "steps_in_epoch", *(["lanes"] if lanes_given else [])]
+    for name in names:
+        before, now = getattr(kept, name), getattr(fresh, name)
+        if before != now:
+            raise UserError(
+                f"{root}: {name} was {before} when the state was made, and is {now}; it must stay"
+            )
+    if fresh.run_window is not None and not has_window(kept, fresh.run_window):
+        raise UserError(
+            f"{root}: window was {window_of(kept)} when the state was made, and is {fresh.run_window}; it must stay"
+        )
+    return kept

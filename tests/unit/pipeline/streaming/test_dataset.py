@@ -1,0 +1,84 @@
+"""Any sample by its number, by hand and in the processes of torch's DataLoader."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from pipeline.streaming import ShardDataset
+from sharding import storage
+from sharding.errors import UserError
+from sharding.format.manifest import Manifest
+from tests import shards
+from tests.unit.pipeline.streaming import transforms
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return shards.make(tmp_path_factory.mktemp("set"), [4, 1, 5])
+
+
+def test_every_sample_is_there(split: Manifest) -> None:
+    dataset = ShardDataset(split.root, transforms.number)
+    assert len(dataset) == 10
+    assert dataset.classes == shards.CLASSES
+    found = [dataset[i] for i in range(len(dataset))]
+    assert [(number, int(label)) for number, label in found] == [(i, i % 3) for i in range(10)]
+    assert dataset[-1][0] == 9
+    with pytest.raises(IndexError, match="sample 10 of 10"):
+        dataset[10]
+
+
+def test_a_video_tells_what_is_known(split: Manifest) -> None:
+    video = ShardDataset(split.root, transforms.number).video(6)
+    assert (video.key, video.label, video.frames, video.width, video.height, video.fps) == (
+        "clip-6",
+        0,
+        12,
+        48,
+        40,
+        12.0,
+    )
+    assert video.url == split.shard_url(2)
+    assert video.decode([1], (8, 4, 16, 10)).shape == (1, 10, 16, 3)
+    assert video.jpegs()[2][:2] == b"\xff\xd8"
+    first, second = video.decode([0]), video.decode([5])
+    assert first[0, 20, 20, 1] != second[0, 20, 20, 1]  # each in memory of its own
+    with pytest.raises(IndexError, match="the blob has 12"):
+        video.decode([12])
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_data_loader_s_processes_read_it(split: Manifest, start: str) -> None:
+    dataset = ShardDataset(split.root, transforms.arrays)
+    dataset[0]  # what this process has read is its own
+    loader = DataLoader(dataset, batch_size=5, num_workers=2, shuffle=True, multiprocessing_context=start)
+    batches = list(loader)
+    assert [made["frames"].shape for made, _ in batches] == [(5, 2, 40, 48, 3)] * 2
+    assert sorted(label for _, labels in batches for label in labels.tolist()) == [0] * 4 + [1] * 3 + [2] * 3
+
+
+def test_random_numbers_follow_from_torch(split: Manifest) -> None:
+    dataset = ShardDataset(split.root, transforms.arrays)
+    draws = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        draws.append(dataset[0][0]["draw"].tolist())
+    assert draws[0] == draws[1] != draws[2]
+    assert draws[0] != dataset[0][0]["draw"].tolist()
+
+
+def test_a_damaged_sample_and_a_failing_transform_name_shard_and_key(tmp_path: Path) -> None:
+    split = shards.make(tmp_path, [12])
+    url, row = split.shard_url(0), split.sidecar(0).samples[2]
+    tar = bytearray(storage.read_bytes(url))
+    tar[row.offset + row.bytes // 2] ^= 255
+    storage.write_bytes(url, bytes(tar))
+    dataset = pickle.loads(pickle.dumps(ShardDataset(split.root, transforms.failing)))
+    with pytest.raises(UserError, match=f"{url}: sample clip-2, .* damaged"):
+        dataset[2]
+    with pytest.raises(UserError, match=f"{url}: sample clip-11: the transform failing failed: ZeroDivision"):
+        dataset[11]
+    assert dataset[0][0] == -1
