@@ -20,6 +20,8 @@ def parser() -> Arguments:
     _add_build(commands.add_parser("build", help="decode videos once and pack them into shards"))
     _add_estimate(commands.add_parser("estimate", help="predict size, time and bandwidth before a build"))
 
+    _add_index(commands.add_parser("index", help="make WebDataset tars of others readable, where they lie"))
+
     finalize = commands.add_parser("finalize", help="write the manifests of shards that several tasks built")
     finalize.add_argument("url", metavar="URL", type=place, help="the --out of the build")
     _add_split(finalize, "finish")
@@ -117,6 +119,49 @@ def _add_estimate(estimate: argparse.ArgumentParser) -> None:
         metavar="R",
         help="training speed to predict the bandwidth for (default: 100)",
     )
+
+
+def _add_index(index: argparse.ArgumentParser) -> None:
+    index.description = (
+        "Read every tar once, and write an index of their samples: a sidecar a tar and a manifest. Training, verify "
+        "and inspect then read the tars where they lie."
+    )
+    index.add_argument(
+        "urls",
+        nargs="+",
+        metavar="URL",
+        help="tars, folders of tars, or lists in braces: data/{000000..000099}.tar; in a store too, and https://",
+    )
+    index.add_argument(
+        "--out",
+        required=True,
+        metavar="URL",
+        type=place,
+        help="the folder of the split that the index is: ROOT/train, to train with data.root=ROOT",
+    )
+    index.add_argument(
+        "--label",
+        metavar="WHERE",
+        help="cls, txt, json:FIELD, csv:FILE with columns key and label, or none (default: cls, where there is one)",
+    )
+    index.add_argument(
+        "--member",
+        metavar="ENDING",
+        help="the members that are read, such as jpg or front.mp4, where a sample has several kinds",
+    )
+    index.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="class names, one a line, or the manifest.json of another split (default: from the labels)",
+    )
+    index.add_argument(
+        "--name",
+        default="webdataset",
+        metavar="NAME",
+        help="what the data set is called (default: webdataset)",
+    )
+    _add_workers(index)
+    _add_max_failures(index)
 
 
 def _add_inspect(inspect: argparse.ArgumentParser) -> None:

@@ -44,13 +44,11 @@ class FrameDecoder:
 
         By default it is all of them. There are three channels, or one of GRAY. Raises `DamagedError`.
         """
-        width, height = size = sample.meta.width, sample.meta.height
+        width, height = sample.meta.width, sample.meta.height
         x, y, w, h = box = box or (0, 0, width, height)
         region = mjpeg.region_of(box, width, height)
         try:
-            frames = mjpeg.decode(
-                sample.blob, sample.meta.offsets, indices.tolist(), size, colours, region, self._room
-            )
+            frames = sample.decode(indices.tolist(), colours, region, self._room)
         except ValueError as error:
             raise DamagedError(f"{sample.url}: sample {sample.row.key} cannot be decoded: {error}") from None
         inside = frames[:, y - region.y : y - region.y + h, x - region.x : x - region.x + w]

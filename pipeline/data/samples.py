@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 
 from sharding.errors import UserError
-from sharding.format.shard import Meta, SampleRow, unpack
+from sharding.foreign import sample as foreign
+from sharding.format import mjpeg
+from sharding.format.mjpeg import Array, Colours
+from sharding.format.shard import IndexedRow, Meta, SampleRow, unpack
+from sharding.format.turbojpeg import Region
 
 
 class DamagedError(UserError):
@@ -21,24 +25,43 @@ class Span:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: the sidecar's row, the shard's URL, what its `.json` member says, and its Motion-JPEG blob."""
+    """One sample: the sidecar's row, the shard's URL, what its `.json` member says, and its Motion-JPEG blob.
+
+    Of an indexed tar, `meta` is what the sidecar says, `blob` the whole span, and `frames` what knows the frames in it.
+    """
 
     row: SampleRow
     url: str
     meta: Meta
     blob: memoryview
+    frames: foreign.Frames | None = None
+
+    def decode(self, which: list[int], colours: Colours, region: Region, room: foreign.Room) -> Array:
+        """Frames `which`, as `mjpeg.decode` has them. Raises ValueError where they are damaged."""
+        size = self.meta.width, self.meta.height
+        if self.frames is not None:
+            return self.frames.decode(which, size, colours, region, room)
+        return mjpeg.decode(self.blob, self.meta.offsets, which, size, colours, region, room)
 
 
 def checked(span: Span) -> Sample:
     """The sample in `span`, not copied. Raises `DamagedError` where it is not what its row says (`shard.unpack`)."""
     row, size = span.row, len(span.content)
     where = f"sample {row.key}, bytes {row.offset} to {row.offset + row.bytes}"
-    remedy = "run blvnet-shard verify, and build --repair"
+    indexed = isinstance(row, IndexedRow)
+    remedy = f"run blvnet-shard verify, and {'index again' if indexed else 'build --repair'}"
     if size < row.bytes:
         end = f"ends at byte {row.offset + size}, inside" if size else "ends before"
         raise DamagedError(f"{span.url}: {end} {where}; {remedy}")
     try:
+        if isinstance(row, IndexedRow):
+            return Sample(row, span.url, *_of_index(row, span.content))
         meta, blob = unpack(row, span.content)
     except ValueError as error:
         raise DamagedError(f"{span.url}: {where}: damaged, {error}; {remedy}") from None
     return Sample(row, span.url, meta, blob)
+
+
+def _of_index(row: IndexedRow, content: bytes) -> tuple[Meta, memoryview, foreign.Frames]:
+    meta, frames = foreign.unpack(row, content)
+    return meta, memoryview(content), frames

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from sharding import storage
 from sharding.errors import UserError
-from sharding.format import manifest, mjpeg, shard, soundness
+from sharding.foreign import sample
+from sharding.format import manifest, shard, soundness
 from sharding.format.manifest import ShardRow
 from sharding.format.shard import Place, SampleRow, Sidecar
 from sharding.workers import pool, progress
@@ -32,15 +33,17 @@ class Report:
     samples: int = 0
     bytes: int = 0
     failures: int = 0
+    indexed: bool = False
     problems: dict[str, list[str]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """For the user, shard by shard."""
         total = f"{self.shards} shards, {self.samples} samples, {self.bytes / 1e6:.1f} MB"
         if self.failures:
-            total += f", {self.failures} videos could not be used"
+            things = "samples" if self.indexed else "videos"
+            total += f", {self.failures} {things} could not be used"
         if not self.problems:
-            return [f"{self.url}: {total}: all as built"]
+            return [f"{self.url}: {total}: all as {'indexed' if self.indexed else 'built'}"]
         lines = [f"{self.url}: {total}: {len(self.problems)} damaged:"]
         for name, problems in sorted(self.problems.items()):
             shown = problems[:3] + ([f"and {len(problems) - 3} more"] if len(problems) > 3 else [])
@@ -54,16 +57,19 @@ def verify(url: str, workers: int) -> Report:
     Raises `UserError` where there is no manifest to check against.
     """
     made = manifest.load(url)
-    report = Report(made.root, len(made.shards), made.samples, made.bytes, len(made.failures))
+    report = Report(made.root, len(made.shards), made.samples, made.bytes, len(made.failures), made.indexed)
     targets = [Target(made.place(i), row.samples, row) for i, row in enumerate(made.shards)]
     damaged = check(targets, workers, f"verify {made.split}")
-    report.problems = {target.place.tar_name: problems for target, problems in damaged.items()}
+    report.problems = {
+        target.place.at or target.place.tar_name: problems for target, problems in damaged.items()
+    }
     listed = {row.name for row in made.shards}
-    for name in storage.list_names(made.root):
+    for name in [] if made.indexed else storage.list_names(made.root):
         if name.endswith(".tar") and name not in listed:
             report.problems[name] = ["not in the manifest"]
     if not report.problems and not manifest.agrees(made):
-        report.problems[manifest.NAME] = ["differs from what the sidecars say; run blvnet-shard finalize"]
+        remedy = "index again" if made.indexed else "run blvnet-shard finalize"
+        report.problems[manifest.NAME] = [f"differs from what the sidecars say; {remedy}"]
     return report
 
 
@@ -133,8 +139,7 @@ def _check_tar(target: Target, sidecar: Sidecar, report: pool.Report) -> Iterabl
 
 def _check_sample(row: SampleRow, span: bytes) -> Iterable[str]:
     try:
-        meta, blob = shard.unpack(row, span)
-        for number, (start, end) in enumerate(zip(meta.offsets, [*meta.offsets[1:], len(blob)], strict=True)):
-            mjpeg.check(number, blob[start:end], (meta.width, meta.height))
+        meta, frames = sample.of_any(row, span)
+        frames.check((meta.width, meta.height))
     except ValueError as error:
         yield f"sample {row.key}: {error}"

@@ -20,3 +20,17 @@ def key_fault(key: str) -> str | None:
     if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
         return f"is longer than {MAX_KEY_BYTES} bytes"
     return None
+
+
+MOST_FOREIGN_BYTES = 1024
+
+
+def foreign_key_fault(key: str) -> str | None:
+    """What forbids `key` as the name of a sample of a tar that others made, or None: nothing is extracted from it."""
+    if not key:
+        return "is empty"
+    if not key.isprintable():
+        return "contains a control character, or is not UTF-8"
+    if len(key.encode("utf-8", "surrogatepass")) > MOST_FOREIGN_BYTES:
+        return f"is longer than {MOST_FOREIGN_BYTES} bytes"
+    return None

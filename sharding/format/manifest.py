@@ -14,15 +14,17 @@ from sharding.errors import UserError
 from sharding.format import recipe as recipes
 from sharding.format import schema
 from sharding.format.shard import (
-    FORMAT,
     Count,
     Failure,
+    IndexedSidecar,
     Place,
     Recipe,
     Sha256,
     Sidecar,
     TarName,
+    format_of,
     has_several_labels,
+    is_indexed,
     load_sidecar,
     parse_file,
     parse_sidecar,
@@ -54,6 +56,28 @@ class ShardRow:
     def is_possible(self) -> bool:
         """Whether so many samples fit in so many bytes: each has two members, with a block of header each."""
         return self.samples * _LEAST_BYTES <= self.bytes and self.samples <= self.frames
+
+    def at(self) -> str | None:
+        """The URL of its tar, where that does not lie beside the manifest."""
+        return None
+
+
+@dataclass(frozen=True)
+class IndexedShardRow(ShardRow):
+    """The same of a tar that others made, which lies at `url`."""
+
+    __pydantic_config__ = schema.EXACT
+
+    url: str
+
+    @property
+    def is_possible(self) -> bool:
+        """A sample may be a single member."""
+        return self.samples * _LEAST_BYTES <= 2 * self.bytes and self.samples <= self.frames
+
+    def at(self) -> str | None:
+        """The URL of its tar."""
+        return self.url
 
 
 @dataclass(frozen=True)
@@ -88,6 +112,19 @@ class _File:
 
 
 @dataclass(frozen=True)
+class _IndexedFile(_File):
+    """What the manifest's file of an index holds."""
+
+    __pydantic_config__ = schema.OPEN
+
+    shards: schema.Rows[IndexedShardRow]  # type: ignore[assignment] # nobody changes the list
+
+    def fault(self) -> str | None:
+        """What in it cannot be true of any index, or None."""
+        return super().fault() if is_indexed(self.settings) else "its settings are not those of an index"
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One split of a shard set. `root` is the URL of its folder, `sha256` that of the manifest file itself."""
 
@@ -104,6 +141,11 @@ class Manifest:
     sha256: str
 
     @property
+    def indexed(self) -> bool:
+        """Whether its tars are others', which were indexed where they lie; else they were built."""
+        return is_indexed(self.settings)
+
+    @property
     def several_labels(self) -> bool:
         """Whether its samples have a list of labels each; else it is one at most."""
         return has_several_labels(self.settings)
@@ -111,11 +153,13 @@ class Manifest:
     def line(self) -> str:
         """A summary for the user."""
         failed = f", {len(self.failures)} failures" if self.failures else ""
-        return f"{self.root}: {self.samples} videos, {self.bytes / 1e6:.1f} MB, {len(self.shards)} shards{failed}"
+        things = "samples" if self.indexed else "videos"
+        return f"{self.root}: {self.samples} {things}, {self.bytes / 1e6:.1f} MB, {len(self.shards)} shards{failed}"
 
     def place(self, i: int) -> Place:
         """Where shard `i` lies."""
-        return Place(self.root, self.shards[i].name)
+        row = self.shards[i]
+        return Place(self.root, row.name, row.at())
 
     def shard_url(self, i: int) -> str:
         """The URL of shard `i`'s tar."""
@@ -136,10 +180,11 @@ class Manifest:
         recipe = sidecar.recipe
         found = (sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), recipe.classes)
         same_labels = has_several_labels(recipe.settings) == self.several_labels
-        if found != (row.name, row.bytes, row.sha256, row.samples, self.classes) or not same_labels:
-            raise UserError(
-                f"{url}: not the sidecar that the manifest was made from; run blvnet-shard finalize"
-            )
+        same_place = (sidecar.url if isinstance(sidecar, IndexedSidecar) else None) == row.at()
+        same = found == (row.name, row.bytes, row.sha256, row.samples, self.classes)
+        if not (same and same_labels and same_place):
+            remedy = "index again" if self.indexed else "run blvnet-shard finalize"
+            raise UserError(f"{url}: not the sidecar that the manifest was made from; {remedy}")
         return sidecar
 
     def sidecars(self) -> list[Sidecar]:
@@ -157,8 +202,8 @@ def load(url: str) -> Manifest:
     if not storage.exists(file):
         raise UserError(f"{file}: no such manifest; build the split, or finish it with blvnet-shard finalize")
     data = storage.read_bytes(file)
-    remedy = "run blvnet-shard finalize"
-    found = parse_file(_File, file, data, "a manifest", remedy)
+    remedy = "run blvnet-shard finalize, or index, whichever made it"
+    found = parse_file(_File, file, data, "a manifest", remedy, _IndexedFile)
     if fault := found.fault():
         raise UserError(f"{file}: {fault}; {remedy}")
     return Manifest(root=root, sha256=hashlib.sha256(data).hexdigest(), **vars(found))
@@ -198,7 +243,8 @@ class Entry(NamedTuple):
 def entry(sidecar: Sidecar) -> Entry:
     """What a manifest keeps of this one."""
     frames = sum(row.frames for row in sidecar.samples)
-    row = ShardRow(sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), frames)
+    about = sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), frames
+    row = IndexedShardRow(*about, sidecar.url) if isinstance(sidecar, IndexedSidecar) else ShardRow(*about)
     return Entry(row, sidecar.failures)
 
 
@@ -215,6 +261,8 @@ def finalize(url: str, known: Mapping[Place, Entry] | None = None) -> Manifest:
     # Releases before 0.2 wrote no recipe.
     of = recipes.NAME if recipes.NAME in names else found[0]
     recipe = recipes.load(url) if of == recipes.NAME else load_sidecar(storage.join(url, of)).recipe
+    if is_indexed(recipe.settings):
+        raise UserError(f"{url}: an index of others' tars; run blvnet-shard index again instead")
     places = [Place(url, tar_name(i)) for i in range(recipe.shards)]
     _check_complete(url, places, names)
     if strange := sorted(set(found) - {place.sidecar_name for place in places}):
@@ -230,10 +278,13 @@ def finalize(url: str, known: Mapping[Place, Entry] | None = None) -> Manifest:
         if isinstance(sound, UserError):
             raise sound
         entry_of[place] = sound
-    entries = [entry_of[place] for place in places]
-    content = _content(recipe, entries)
+    return save(url, recipe, [entry_of[place] for place in places])
+
+
+def save(url: str, recipe: Recipe, entries: list[Entry]) -> Manifest:
+    """Write the manifest of the split at `url`, whose shards are there, and `failures.csv`."""
     storage.write_bytes(storage.join(url, FAILURES_NAME), _failures_csv(entries))
-    text = json.dumps({"format": FORMAT, **content}, ensure_ascii=False, indent=1) + "\n"
+    text = json.dumps(_content(recipe, entries), ensure_ascii=False, indent=1) + "\n"
     storage.write_bytes(storage.join(url, NAME), text.encode())
     return load(url)
 
@@ -241,7 +292,7 @@ def finalize(url: str, known: Mapping[Place, Entry] | None = None) -> Manifest:
 def agrees(made: Manifest) -> bool:
     """Whether the manifest's file says what the sidecars say today."""
     entries = at_once(lambda i: entry(made.sidecar(i)), range(len(made.shards)))
-    content = {"format": FORMAT, **_content(made.sidecar(0).recipe, entries)}
+    content = _content(made.sidecar(0).recipe, entries)
     return bool(json.loads(storage.read_bytes(storage.join(made.root, NAME))) == content)
 
 
@@ -257,6 +308,7 @@ def _check_complete(url: str, places: list[Place], names: set[str]) -> None:
 def _content(recipe: Recipe, entries: list[Entry]) -> dict[str, Any]:
     rows = [entry.row for entry in entries]
     return {
+        "format": format_of(recipe.settings),
         "dataset": recipe.dataset,
         "split": recipe.split,
         "samples": sum(r.samples for r in rows),

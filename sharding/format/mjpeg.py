@@ -96,7 +96,8 @@ def region_of(box: tuple[int, int, int, int], width: int, height: int) -> Region
     return Region(left, upper, min(width, x + w + _MARGIN) - left, lower - upper)
 
 
-def _fresh(shape: tuple[int, ...]) -> Array:
+def fresh(shape: tuple[int, ...]) -> Array:
+    """Memory of its own for decoded frames."""
     return np.empty(shape, np.uint8)
 
 
@@ -107,7 +108,7 @@ def decode(
     size: tuple[int, int],
     colours: Colours = "RGB",
     region: Region | None = None,
-    room: Callable[[tuple[int, ...]], Array] = _fresh,
+    room: Callable[[tuple[int, ...]], Array] = fresh,
 ) -> Array:
     """Frames `which` of a blob, uint8 (n, H, W, 3), or (n, H, W, 1) of GRAY, in the order asked for.
 
@@ -118,12 +119,35 @@ def decode(
     another size, or of a kind that is not read; IndexError for a frame that is not there.
     """
     view = memoryview(blob)
+    ends = [*offsets[1:], len(view)]
+    return _decode(lambda i: view[offsets[i] : ends[i]], len(offsets), which, size, colours, region, room)
+
+
+def decode_each(
+    jpegs: Sequence[bytes | memoryview],
+    which: Sequence[int] | Array,
+    size: tuple[int, int],
+    colours: Colours = "RGB",
+    region: Region | None = None,
+    room: Callable[[tuple[int, ...]], Array] = fresh,
+) -> Array:
+    """The same of JPEGs that lie anywhere."""
+    return _decode(lambda i: memoryview(jpegs[i]), len(jpegs), which, size, colours, region, room)
+
+
+def _decode(
+    jpeg_of: Callable[[int], memoryview],
+    count: int,
+    which: Sequence[int] | Array,
+    size: tuple[int, int],
+    colours: Colours,
+    region: Region | None,
+    room: Callable[[tuple[int, ...]], Array],
+) -> Array:
     numbers = [int(i) for i in which]
-    count = len(offsets)
     if any(not 0 <= i < count for i in numbers):
         raise IndexError(f"frames {numbers} asked for, the blob has {count}")
-    ends = [*offsets[1:], len(view)]
-    jpegs = {i: view[offsets[i] : ends[i]] for i in numbers}
+    jpegs = {i: jpeg_of(i) for i in numbers}
     headers = {i: header.of_frame(i, jpeg, size) for i, jpeg in jpegs.items()}
     part = region or Region(0, 0, *size)
     out = room((len(numbers), part.height, part.width, _channels(colours)))

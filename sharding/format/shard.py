@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Annotated, Any, BinaryIO, TypeVar
+from typing import Annotated, Any, BinaryIO, Literal, TypeVar
 
 from isal import isal_zlib
 from pydantic import AfterValidator, Field, StringConstraints
@@ -19,9 +19,11 @@ from pydantic import AfterValidator, Field, StringConstraints
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import header, schema
-from sharding.format.keys import key_fault
+from sharding.format.keys import foreign_key_fault, key_fault
 
 FORMAT = 1
+INDEXED_FORMAT = 2
+"""Of the index of tars that others made (`sharding.foreign`); programs that know version 1 alone refuse it."""
 _BLOCK = tarfile.BLOCKSIZE
 _PIECE = 16 << 20
 _MOST_BYTES = (8 << 30) - 1
@@ -33,7 +35,14 @@ def _sound_key(key: str) -> str:
     return key
 
 
+def _sound_foreign_key(key: str) -> str:
+    if fault := foreign_key_fault(key):
+        raise ValueError(fault)
+    return key
+
+
 T = TypeVar("T")
+ForeignKey = Annotated[str, AfterValidator(_sound_foreign_key)]
 Key = Annotated[str, AfterValidator(_sound_key)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 TarName = Annotated[str, StringConstraints(pattern=r"^shard-[0-9]{6}\.tar$")]
@@ -45,6 +54,7 @@ _Side = Annotated[int, Field(ge=1, le=header.MAX_SIDE)]
 
 
 _LABELS, _SEVERAL = "labels", "several"
+_LAYOUT, _WEBDATASET = "layout", "webdataset"
 
 
 def with_several_labels(settings: dict[str, Any]) -> dict[str, Any]:
@@ -55,6 +65,21 @@ def with_several_labels(settings: dict[str, Any]) -> dict[str, Any]:
 def has_several_labels(settings: dict[str, Any]) -> bool:
     """Whether the samples of a set with these settings have a list of labels each; else it is one at most."""
     return settings.get(_LABELS) == _SEVERAL
+
+
+def of_indexed_tars(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe whose samples lie in tars that others made."""
+    return {_LAYOUT: _WEBDATASET, **settings}
+
+
+def is_indexed(settings: dict[str, Any]) -> bool:
+    """Whether the samples of a set with these settings lie in tars that others made; else they were built."""
+    return settings.get(_LAYOUT) == _WEBDATASET
+
+
+def format_of(settings: dict[str, Any]) -> int:
+    """The format version of the files of a set with these settings."""
+    return INDEXED_FORMAT if is_indexed(settings) else FORMAT
 
 
 @dataclass(frozen=True)
@@ -69,6 +94,31 @@ class SampleRow:
     crc32: Annotated[int, Field(ge=0, lt=1 << 32)]
     label: Label | None
     frames: Positive
+
+
+@dataclass(frozen=True)
+class IndexedRow(SampleRow):
+    """A sample of a tar that others made. Its span begins where the one before ends, and ends with its last member.
+
+    `parts`: where in the span each picture lies, (first byte, bytes), in the order of frames; or its one film.
+    `width` and `height` of a frame as it is decoded, in pixels.
+    """
+
+    __pydantic_config__ = schema.EXACT
+
+    key: ForeignKey
+    kind: Literal["pictures", "film"]
+    width: _Side
+    height: _Side
+    parts: schema.Rows[tuple[Count, Positive]]
+
+    def fault(self) -> str | None:
+        """What in it cannot be true of any sample, or None."""
+        if len(self.parts) != (self.frames if self.kind == "pictures" else 1):
+            return f"{len(self.parts)} parts for {self.frames} frames"
+        if any(start + size > self.bytes for start, size in self.parts):
+            return f"a part of it ends behind its {self.bytes} bytes"
+        return header.size_fault(self.width, self.height)
 
 
 @dataclass(frozen=True)
@@ -130,6 +180,25 @@ class Sidecar:
 
 
 @dataclass(frozen=True)
+class IndexedSidecar(Sidecar):
+    """The same of a tar that others made: `url` says where it lies, and `name` is only what its shard is called."""
+
+    __pydantic_config__ = schema.OPEN
+
+    samples: schema.Rows[IndexedRow]  # type: ignore[assignment] # nobody changes the list
+    url: str
+
+    def fault(self) -> str | None:
+        """What in it cannot be true of any shard, or None."""
+        if not is_indexed(self.recipe.settings):
+            return "its settings are not those of an index"
+        for row in self.samples:
+            if fault := row.fault():
+                return f"sample {row.key}: {fault}"
+        return super().fault()
+
+
+@dataclass(frozen=True)
 class Meta:
     """What a sample's JSON says, as far as readers use it: `offsets` are the first byte of each JPEG in the blob.
 
@@ -184,10 +253,14 @@ def tar_name(index: int) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a shard lies: the URL of its split's folder, and the name of its tar there."""
+    """Where a shard lies: the URL of its split's folder, and the name of its tar there.
+
+    `at`: the URL of its tar, where that lies elsewhere, under any name; the sidecar lies in the folder all the same.
+    """
 
     folder: str
     tar_name: str
+    at: str | None = None
 
     @property
     def sidecar_name(self) -> str:
@@ -196,7 +269,7 @@ class Place:
 
     @property
     def tar_url(self) -> str:
-        return storage.join(self.folder, self.tar_name)
+        return self.at or storage.join(self.folder, self.tar_name)
 
     @property
     def sidecar_url(self) -> str:
@@ -258,8 +331,19 @@ def save_sidecar(url: str, sidecar: Sidecar) -> None:
 
 def sidecar_bytes(sidecar: Sidecar) -> bytes:
     """The file of a sidecar."""
+    if isinstance(sidecar, IndexedSidecar):
+        return _indexed_bytes(sidecar)
     text = json.dumps({"format": FORMAT, **asdict(sidecar)}, ensure_ascii=False, indent=1)
     return (text + "\n").encode()
+
+
+def _indexed_bytes(sidecar: IndexedSidecar) -> bytes:
+    """A line a sample: there may be ten thousand of them."""
+    about = {"format": INDEXED_FORMAT, **vars(sidecar), "recipe": vars(sidecar.recipe)}
+    about["failures"] = [vars(failure) for failure in sidecar.failures]
+    rows = [json.dumps(vars(row), ensure_ascii=False, separators=(",", ":")) for row in about.pop("samples")]
+    head = json.dumps(about, ensure_ascii=False, indent=1).removesuffix("\n}")
+    return f'{head},\n "samples": [{",".join(f"{chr(10)}  {row}" for row in rows)}\n ]\n}}\n'.encode()
 
 
 def load_sidecar(url: str) -> Sidecar:
@@ -269,8 +353,8 @@ def load_sidecar(url: str) -> Sidecar:
 
 def parse_sidecar(url: str, data: bytes) -> Sidecar:
     """The same from `data`, which was read from `url`."""
-    remedy = "run blvnet-shard build --repair"
-    sidecar = parse_file(Sidecar, url, data, "a shard's sidecar", remedy)
+    remedy = "run blvnet-shard build --repair, or index, whichever made it"
+    sidecar = parse_file(Sidecar, url, data, "a shard's sidecar", remedy, IndexedSidecar)
     if fault := sidecar.fault():
         raise UserError(f"{url}: not a shard's sidecar ({fault}); {remedy}")
     return sidecar
@@ -283,18 +367,24 @@ class _Versioned:
     format: Any = None
 
 
-def parse_file(kind: type[T], url: str, data: bytes, what: str, remedy: str) -> T:
+def parse_file(
+    kind: type[T], url: str, data: bytes, what: str, remedy: str, indexed: type[T] | None = None
+) -> T:
     """The `kind` in `data`, which was read from `url`, and is `what` of this format version.
 
-    Raises `UserError` for anything else, with the `remedy`.
+    `indexed`: the kind where the set is an index of others' tars, if it may be one. Raises `UserError` for anything
+    else, with the `remedy`.
     """
     try:
         found = schema.parse(_Versioned, data).format
         if found == FORMAT:
             return schema.parse(kind, data)
+        if found == INDEXED_FORMAT and indexed is not None:
+            return schema.parse(indexed, data)
     except ValueError as error:
         raise UserError(f"{url}: not {what} ({error}); {remedy}") from None
-    raise UserError(f"{url}: format version {found!r}, this program reads version {FORMAT}")
+    also = f", and {INDEXED_FORMAT} of an index" if indexed else ""
+    raise UserError(f"{url}: format version {found!r}, this program reads version {FORMAT}{also}")
 
 
 def read_span(stream: BinaryIO, size: int) -> bytes:

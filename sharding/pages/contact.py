@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from sharding import storage
 from sharding.errors import UserError
-from sharding.format import mjpeg, shard
+from sharding.foreign import sample
+from sharding.format import mjpeg
 from sharding.format.mjpeg import Array
 from sharding.format.shard import Meta, SampleRow
 
@@ -55,15 +56,16 @@ def read(tar_url: str, row: SampleRow, every: int | None, height: int) -> Sheet:
     try:
         with storage.open_read(tar_url, row.offset, row.offset + row.bytes) as stream:
             span = stream.read()
-        meta, blob = shard.unpack(row, span)
-        pictures = [_picture(blob, meta, frame, height) for frame in frames(meta.frames, every)]
+        meta, inside = sample.of_any(row, span)
+        shown = frames(meta.frames, every)
+        each = inside.each(shown, (meta.width, meta.height))
+        pictures = [_picture(whole, frame, height) for frame, whole in zip(shown, each, strict=True)]
     except (UserError, ValueError) as error:
         return Sheet(row, problem=str(error))
     return Sheet(row, meta, pictures)
 
 
-def _picture(blob: memoryview, meta: Meta, frame: int, height: int) -> Picture:
-    (whole,) = mjpeg.decode(blob, meta.offsets, [frame], (meta.width, meta.height))
+def _picture(whole: Array, frame: int, height: int) -> Picture:
     small = _smaller(whole, height)
     return Picture(frame, small.shape[1], small.shape[0], mjpeg.encode_rgb(small, _QUALITY))
 
