@@ -119,6 +119,11 @@ def _label_of(tars: list[str]) -> str:
 def _scanned(requests: list[scan.Request], workers: int) -> list[Scanned]:
     found: dict[str, Scanned] = {}
     with progress.bar("index", len(requests), "tar") as bar:
+        if workers == 1:  # a process more would take seconds to start: webdataset has torch loaded
+            for request in requests:
+                found[request.url] = scan.scan(request, lambda _: None)
+                bar.update()
+            return [found[request.url] for request in requests]
 
         def on_result(request: scan.Request, result: Scanned) -> None:
             found[request.url] = result

@@ -1,22 +1,220 @@
-"""Indexes of tars that others made."""
+"""Indexes of tars that others made: what is found in them, and what a reader is given."""
 
+import json
 from pathlib import Path
 
+import numpy as np
+import pytest
+import webdataset
+
 from sharding import storage
+from sharding.building.verify import verify
+from sharding.cli import main
+from sharding.errors import UserError
 from sharding.foreign import sample
+from sharding.foreign.sample import Frames
+from sharding.format import manifest, mjpeg
+from sharding.format.manifest import Manifest
 from sharding.format.shard import IndexedRow
-from tests import foreign
+from sharding.format.turbojpeg import Region
+from tests import foreign, shards
 
 
-def test_the_layout_of_img2dataset(tmp_path: Path) -> None:
-    foreign.img2dataset(tmp_path / "tars", [3, 2])
-    made = foreign.indexed([tmp_path / "tars"], tmp_path / "index" / "train", label="txt")
-    assert (made.samples, made.classes) == (5, ["class-0", "class-1", "class-2"])
-    for i, sidecar in enumerate(made.sidecars()):
-        whole = storage.read_bytes(made.shard_url(i))
+def opened(split: Manifest) -> dict[str, tuple[IndexedRow, Frames]]:
+    """Every sample of a split, as a reader has it."""
+    found = {}
+    for i, sidecar in enumerate(split.sidecars()):
+        whole = storage.read_bytes(split.shard_url(i))
         for row in sidecar.samples:
             assert isinstance(row, IndexedRow)
             _, frames = sample.unpack(row, whole[row.offset : row.offset + row.bytes])
-            frames.check((48, 40))
-    assert [row.key for row in made.sidecar(1).samples] == ["000010000", "000010001"]
-    assert [row.label for row in made.sidecar(1).samples] == [0, 1]
+            frames.check((row.width, row.height))
+            found[row.key] = row, frames
+    return found
+
+
+def pixels(row: IndexedRow, frames: Frames, which: list[int]) -> mjpeg.Array:
+    size = row.width, row.height
+    return frames.decode(which, size, "RGB", Region(0, 0, *size), mjpeg.fresh)
+
+
+def test_the_layout_of_img2dataset(tmp_path: Path) -> None:
+    tars = foreign.img2dataset(tmp_path / "tars", [3, 2])
+    before = [tar.read_bytes() for tar in tars]
+    made = foreign.indexed([tmp_path / "tars"], tmp_path / "index" / "train", label="txt")
+    assert (made.samples, made.classes) == (5, ["class-0", "class-1", "class-2"])
+    assert {key: row.label for key, (row, _) in opened(made).items()} == {
+        **{"000000000": 0, "000000001": 1, "000000002": 2},
+        **{"000010000": 0, "000010001": 1},
+    }
+    assert [tar.read_bytes() for tar in tars] == before
+    assert sorted(path.name for path in (tmp_path / "index" / "train").iterdir()) == [
+        *("failures.csv", "manifest.json", "shard-000000.json", "shard-000001.json")
+    ]
+
+
+@pytest.mark.parametrize(("codec", "kind"), [("libx264", "mp4"), ("libvpx-vp9", "webm"), ("mpeg4", "avi")])
+def test_films_are_counted_at_indexing_and_decoded_when_used(tmp_path: Path, codec: str, kind: str) -> None:
+    films = [foreign.film(s, frames=9 + s, codec=codec, kind=kind) for s in range(2)]
+    files = [(f"a/{s}.{end}", data) for s in range(2) for end, data in ((kind, films[s]), ("cls", b"%d" % s))]
+    made = foreign.indexed([foreign.tar(tmp_path / "a.tar", files)], tmp_path / "train")
+    found = opened(made)
+    assert {key: (row.frames, row.label) for key, (row, _) in found.items()} == {
+        "a/0": (9, 0),
+        "a/1": (10, 1),
+    }
+    row, frames = found["a/0"]
+    shown = pixels(row, frames, [7, 2, 2])
+    assert shown.shape == (3, 48, 64, 3)
+    means = shown[:, 30:].mean((1, 2, 3))
+    assert means == pytest.approx([16 + 8 * 7, 16 + 8 * 2, 16 + 8 * 2], abs=4)
+    with pytest.raises(ValueError, match="ends before frame 9"):
+        pixels(row, frames, [9])
+
+
+def test_a_film_is_shown_as_a_build_would_show_it(tmp_path: Path) -> None:
+    """Pixels that are not square, another matrix and a turn are the build's business too; here: size and colours."""
+    data = foreign.film(5)
+    made = foreign.indexed(
+        [foreign.tar(tmp_path / "a.tar", [("a.mp4", data)])], tmp_path / "train", label="none"
+    )
+    row, frames = opened(made)["a"]
+    red = pixels(row, frames, [3])[0, :20].mean((0, 1))
+    assert red == pytest.approx([100, 40, 40], abs=6)
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_pictures_without_loss_come_as_they_were_packed(tmp_path: Path, kind: str) -> None:
+    files = [(f"{s}.{kind}", foreign.picture(kind, s)) for s in range(3)]
+    made = foreign.indexed([foreign.tar(tmp_path / "a.tar", files)], tmp_path / "train")
+    for number, (row, frames) in enumerate(opened(made).values()):
+        assert row.frames == 1
+        np.testing.assert_array_equal(pixels(row, frames, [0])[0], shards.frame(number, 0, 48, 40))
+
+
+def test_a_member_a_frame_comes_in_the_order_of_the_numbers(tmp_path: Path) -> None:
+    files = [(f"clip.{n}.jpg", foreign.jpeg(0, n)) for n in (10, 2, 1)]
+    made = foreign.indexed(
+        [foreign.tar(tmp_path / "a.tar", [*files, ("clip.cls", b"1")])], tmp_path / "train"
+    )
+    row, frames = opened(made)["clip"]
+    assert (row.frames, row.label) == (3, 1)
+    green = pixels(row, frames, [0, 1, 2])[..., 1].mean((1, 2))
+    assert green == pytest.approx([4, 8, 40], abs=3)
+
+
+def test_motion_jpeg_is_cut_into_its_frames(tmp_path: Path) -> None:
+    jpegs = [foreign.jpeg(0, n) for n in range(5)]
+    made = foreign.indexed(
+        [foreign.tar(tmp_path / "a.tar", [("clip.mjpeg", b"".join(jpegs))])], tmp_path / "train"
+    )
+    row, frames = opened(made)["clip"]
+    assert [size for _, size in row.parts] == list(map(len, jpegs))
+    assert pixels(row, frames, [4])[0, ..., 1].mean() == pytest.approx(16, abs=3)
+
+
+def test_shards_that_were_built_can_be_indexed_too(tmp_path: Path) -> None:
+    built = shards.make(tmp_path / "set", [3, 2], frames=4)
+    made = foreign.indexed([built.root], tmp_path / "index" / "train", label="json:label")
+    assert {key: (row.label, row.frames) for key, (row, _) in opened(made).items()} == {
+        f"clip-{i}": (i % 3, 4) for i in range(5)
+    }
+
+
+def test_the_writer_of_webdataset_and_keys_that_come_again_in_every_tar(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with webdataset.TarWriter(str(tmp_path / f"{name}.tar")) as sink:
+            for i in range(2):
+                sink.write({"__key__": f"{i:04d}", "jpg": foreign.jpeg(i), "cls": i, "json": {"x": 1}})
+    made = foreign.indexed([f"{tmp_path}/{{a,b}}.tar"], tmp_path / "train")
+    assert list(opened(made)) == ["a/0000", "a/0001", "b/0000", "b/0001"]
+
+
+@pytest.mark.parametrize(
+    ("label", "expected", "classes"),
+    [
+        ("cls", 2, ["0", "1", "2"]),
+        ("txt", 0, ["a dog"]),
+        ("json:kind", 0, ["dog"]),
+        ("json:deep.id", 4, ["0", "1", "2", "3", "4"]),
+        ("json:many", (0, 1), ["cat", "dog"]),
+        ("none", None, []),
+    ],
+)
+def test_where_labels_are(
+    tmp_path: Path, label: str, expected: int | tuple[int, ...] | None, classes: list[str]
+) -> None:
+    about = json.dumps({"kind": "dog", "deep": {"id": 4}, "many": ["dog", "cat"]}).encode()
+    files = [("x.jpg", foreign.jpeg(0)), ("x.cls", b"2\n"), ("x.txt", b" a dog "), ("x.json", about)]
+    made = foreign.indexed([foreign.tar(tmp_path / "a.tar", files)], tmp_path / "train", label=label)
+    assert (opened(made)["x"][0].label, made.classes) == (expected, classes)
+    assert made.several_labels == (label == "json:many")
+
+
+def test_labels_of_a_table_and_classes_of_another_split(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("key,label\n0,dog\nin/1,cat\n")
+    files = [("in/0.jpg", foreign.jpeg(0)), ("in/1.jpg", foreign.jpeg(1))]
+    tar = foreign.tar(tmp_path / "a.tar", files)
+    label = f"csv:{tmp_path}/labels.csv"
+    made = foreign.indexed([tar], tmp_path / "train", label=label)
+    assert made.classes == ["cat", "dog"]
+    (tmp_path / "labels.csv").write_text("key,label\n0,dog\n1,dog\n")
+    one = foreign.indexed([tar], tmp_path / "v", label=label, classes=f"{tmp_path}/train/manifest.json")
+    assert one.classes == ["cat", "dog"]
+    assert [row.label for row, _ in opened(one).values()] == [1, 1]
+    (tmp_path / "labels.csv").write_text("key,label\n0,cow\n1,dog\n")
+    with pytest.raises(UserError, match=r"sample in/0: label 'cow' is none of the 2 of --classes"):
+        foreign.indexed([tar], tmp_path / "v", label=label, classes=f"{tmp_path}/train/manifest.json")
+
+
+def test_what_cannot_be_used_is_named_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [
+        *(("good.jpg", foreign.jpeg(0)), ("good.cls", b"0")),
+        *(("cut.jpg", foreign.jpeg(1)[:8]), ("cut.cls", b"0")),
+        ("nothing.json", b"{}"),
+        *(("two.0.jpg", foreign.jpeg(1)), ("two.1.jpg", foreign.jpeg(1, width=64)), ("two.cls", b"0")),
+        ("bare.jpg", foreign.jpeg(1)),
+        *(("film.mp4", b"no film"), ("film.cls", b"0")),
+        *(("last.jpg", foreign.jpeg(2)), ("last.cls", b"0")),
+    ]
+    tar = foreign.tar(tmp_path / "a.tar", files)
+    assert main(["index", str(tar), "--out", f"{tmp_path}/train", "--workers", "1"]) == 2
+    assert "5 of 7" in capsys.readouterr().err
+    made = manifest.load(f"{tmp_path}/train")
+    assert list(opened(made)) == ["good", "last"]
+    assert {failure.key: failure.reason for failure in made.failures} == {
+        "cut": "cut.jpg: not a JPEG: no frame header before its data",
+        "nothing": "neither pictures nor a film among .json",
+        "two": "frame 1 is 64x40, and frame 0 is 48x40; a clip has one size",
+        "bare": "no label: it has no .cls",
+        "film": "film.mp4: cannot be decoded: Invalid data found when processing input",
+    }
+
+
+def test_verify_and_inspect_know_an_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tars = foreign.img2dataset(tmp_path / "tars", [3, 2])
+    foreign.video2dataset(tmp_path / "films", [2])
+    urls = [str(tmp_path / "tars"), str(tmp_path / "films")]
+    made = foreign.indexed(urls, tmp_path / "set" / "train", label="txt")
+    assert main(["verify", str(tmp_path / "set"), "--workers", "1"]) == 0
+    assert "3 shards, 7 samples" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "set"), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+    capsys.readouterr()
+    whole = bytearray(tars[1].read_bytes())
+    row = made.sidecar(1).samples[1]
+    whole[row.offset + 512 + 300] ^= 1
+    tars[1].write_bytes(whole)
+    report = verify(made.root, 1)
+    assert report.problems == {str(tars[1]): ["sample 000010001: its CRC-32 differs", "its SHA-256 differs"]}
+    assert main(["verify", str(tmp_path / "set"), "--workers", "1"]) == 1
+    assert "index again" in capsys.readouterr().out
+
+
+def test_programs_of_before_refuse_an_index_by_its_version(tmp_path: Path) -> None:
+    tar = foreign.tar(tmp_path / "a.tar", [("a.jpg", foreign.jpeg(0))])
+    made = foreign.indexed([tar], tmp_path / "train")
+    for url in (f"{made.root}/manifest.json", made.sidecar_url(0)):
+        assert json.loads(storage.read_bytes(url))["format"] == 2
+    with pytest.raises(UserError, match=r"an index of others' tars; run blvnet-shard index again instead"):
+        manifest.finalize(made.root)
