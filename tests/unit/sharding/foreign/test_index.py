@@ -44,8 +44,11 @@ def test_the_layout_of_img2dataset(tmp_path: Path) -> None:
     made = foreign.indexed([tmp_path / "tars"], tmp_path / "index" / "train", label="txt")
     assert (made.samples, made.classes) == (5, ["class-0", "class-1", "class-2"])
     assert {key: row.label for key, (row, _) in opened(made).items()} == {
-        **{"000000000": 0, "000000001": 1, "000000002": 2},
-        **{"000010000": 0, "000010001": 1},
+        "000000000": 0,
+        "000000001": 1,
+        "000000002": 2,
+        "000010000": 0,
+        "000010001": 1,
     }
     assert [tar.read_bytes() for tar in tars] == before
     assert sorted(path.name for path in (tmp_path / "index" / "train").iterdir()) == [
