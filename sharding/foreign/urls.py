@@ -41,6 +41,8 @@ def _of_one(url: str) -> list[str]:
         raise UserError(
             f"{url}: compressed: no sample can be read without all before it; unpack it to a .tar"
         )
+    if url.startswith(("https://", "http://")):
+        raise UserError(f"{url}: not a .tar, and a web server lists no folder; name its tars")
     names = [name for name in storage.list_names(url) if name.endswith(".tar")]
     if not names:
         raise UserError(

@@ -1,5 +1,7 @@
 """Every byte in and out: local paths and objects in buckets (s3://, gs://, azure://), by the same calls.
 
+What lies on web servers (https://) can be read, and nothing else.
+
 What is written is there in whole or not at all. Requests to a bucket have time-outs and are tried again for two
 minutes (`sharding.storage.patience`); a store that stays away is an `UnreachableError`, and what no waiting mends is a
 `UserError` at once, both with the URL and the cause, and never with a password. Clients are made on first use, once
@@ -201,12 +203,18 @@ def _cloud(scheme: str, url: str) -> Store:
             from sharding.storage import azure
 
             return azure
+        if scheme in ("https", "http"):
+            from sharding.storage import web
+
+            return web
     except ModuleNotFoundError as error:
         extra = {"s3": "s3", "gs": "gcs", "azure": "azure"}[scheme]
         raise UserError(
             f"{url}: {scheme}:// needs {error.name}, which is missing; pip install 'blvnet-pipeline[{extra}]'"
         ) from error
-    raise UserError(f"{url}: unknown kind of store {scheme}://; use a local path, s3://, gs:// or azure://")
+    raise UserError(
+        f"{url}: unknown kind of store {scheme}://; use a local path, s3://, gs://, azure:// or https://"
+    )
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ class Writer(Protocol):
 
 
 class Store(Protocol):
-    """Implemented by the modules `local`, `s3`, `gcs` and `azure` of this room.
+    """Implemented by the modules `local`, `s3`, `gcs`, `azure` and `web` (to read) of this room.
 
     Each request of the clouds' is made by `patience.insist`, whose `Exhausted` may come beside `ERRORS`.
     """

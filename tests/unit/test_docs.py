@@ -25,7 +25,7 @@ from pipeline.evaluation.scores import SeveralScores
 from sharding import cli
 from sharding.demo import demo
 from sharding.format import mjpeg
-from tests import commands, documents
+from tests import commands, documents, foreign
 from tests.documents import Block, Page
 from tests.unit.sharding import downloads
 from tests.unit.sharding.videos import picture, write_set, write_video
@@ -195,6 +195,15 @@ def _is_there(name: str) -> bool:
             found = getattr(found, part)
         return True
     return False
+
+
+@pytest.fixture(scope="session")
+def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Films in tars, as video2dataset leaves them."""
+    folder = tmp_path_factory.mktemp("tars")
+    foreign.video2dataset(folder / "films" / "train", [4, 3])
+    foreign.video2dataset(folder / "films" / "validation", [3])
+    return folder
 
 
 @pytest.fixture(scope="session")
