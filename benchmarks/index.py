@@ -3,9 +3,9 @@
     python -m benchmarks.index --samples 4000 > benchmarks/results/index.md
 
 The tars are as img2dataset leaves them: a JPEG, a caption and a JSON a sample, of 256x256 pixels or of 640x480. All
-sides run in turn in one process with one thread; the page cache has the tars. Both loaders make training pictures of 224x224,
-uint8, in batches, cut at random and flipped at random: webdataset's with its own decoder and torchvision's transforms.
-What is said is of processor time, with the clock's beside it.
+sides run in turn in one process with one thread; the page cache has the tars. Both loaders make training pictures of
+224x224, uint8, in batches, cut at random and flipped at random: webdataset's with its own decoder and torchvision's
+transforms. What is said is of processor time, with the clock's beside it.
 """
 
 import argparse
@@ -156,9 +156,10 @@ def main() -> None:
     load = os.getloadavg()[0]
     rows = [row for size in SIZES for row in measured(samples, *size)]
     print("# Tars of pictures that others made\n")
+    versions = f"webdataset {webdataset.__version__}, torch {torch.__version__}"
     print(
-        f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}; "
-        f"`python -m benchmarks.index --samples {samples}`, webdataset {webdataset.__version__}, torch {torch.__version__}; medians of {TURNS} turns. "
+        f"{date.today()}, {os.cpu_count()} cores, {platform.machine()}, {versions}; "
+        f"`python -m benchmarks.index --samples {samples}`; medians of {TURNS} turns. "
         f"Load average: {load:.1f} at the start, {os.getloadavg()[0]:.1f} at the end.\n"
     )
     print("| pictures | side | a second of one core's time | by the clock |\n|---|---|---|---|")

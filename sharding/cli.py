@@ -126,8 +126,10 @@ def _settings(args: argparse.Namespace) -> "Settings":
 
 def _index(args: argparse.Namespace) -> int:
     from sharding.building import budget
+    from sharding.foreign import grouping
     from sharding.foreign.index import Request, index
 
+    grouping.load_webdataset()
     max_failures = budget.parse(args.max_failures)
     request = Request(args.urls, args.out, args.name, args.label, args.member, args.classes, args.workers)
     indexed = index(request)

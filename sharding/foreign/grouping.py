@@ -1,5 +1,7 @@
 """Which members of a tar are a sample, by webdataset's own rule: those in a row that share their name up to a dot."""
 
+import importlib
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,19 @@ class Group:
     def end(self) -> int:
         """The byte at which its last member ends."""
         return max(member.end for member in self.members.values())
+
+
+def load_webdataset() -> None:
+    """For processes that do nothing else: import webdataset without torch, which would take seconds.
+
+    What is missing in it then are its loaders.
+    """
+    if "torch" not in sys.modules:
+        sys.modules["torch"] = None  # type: ignore[assignment] # Python's way to say that there is none
+        try:
+            importlib.import_module("webdataset.tariterators")
+        finally:
+            del sys.modules["torch"]
 
 
 def groups(members: Iterable[Member], url: str) -> Iterator[Group]:

@@ -119,7 +119,7 @@ def _label_of(tars: list[str]) -> str:
 def _scanned(requests: list[scan.Request], workers: int) -> list[Scanned]:
     found: dict[str, Scanned] = {}
     with progress.bar("index", len(requests), "tar") as bar:
-        if workers == 1:  # a process more would take seconds to start: webdataset has torch loaded
+        if workers == 1:
             for request in requests:
                 found[request.url] = scan.scan(request, lambda _: None)
                 bar.update()
@@ -135,7 +135,7 @@ def _scanned(requests: list[scan.Request], workers: int) -> list[Scanned]:
                 f"({lost.signal or lost.exitcode}); give fewer --workers, or leave that tar out"
             )
 
-        pool.run(scan.scan, requests, workers, lambda *_: None, on_result, on_lost)
+        pool.run(scan.in_worker, requests, workers, lambda *_: None, on_result, on_lost)
     return [found[request.url] for request in requests]
 
 

@@ -54,7 +54,7 @@ class Scanned:
 
 
 def scan(request: Request, report: pool.Report) -> Scanned:
-    """Read the tar at `request.url`; in a worker. `report` hears of each sample.
+    """Read the tar at `request.url`. `report` hears of each sample.
 
     A sample's span begins where the one before it ends: what lies between, such as a sample that cannot be used, is
     part of it, so that spans are read one after another without a gap. Raises `UserError` for a tar that is not read.
@@ -87,6 +87,12 @@ def scan(request: Request, report: pool.Report) -> Scanned:
         result.notes += inside.finish()
         result.bytes, result.sha256 = tape.end, tape.sha256
     return result
+
+
+def in_worker(request: Request, report: pool.Report) -> Scanned:
+    """The same in a process of its own."""
+    grouping.load_webdataset()
+    return scan(request, report)
 
 
 def first_group(url: str) -> Group | None:
