@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from launch import options
+
 Object = dict[str, Any]
 GRACE_S = 90
 """For a last checkpoint, when a pod is told to end."""
@@ -24,15 +26,15 @@ class Pod:
     volumes: tuple[tuple[str, str], ...] = ()
 
 
-def training(name: str, nodes: int, pod: Pod, config: str) -> list[Object]:
+def training(name: str, nodes: range, pod: Pod, config: str) -> list[Object]:
     """A service by which the pods find each other, the configuration `config` (YAML), and the job.
 
     A pod that is told to end saves and is started again elsewhere, as often as it takes; a mistake (status 2) ends the
-    job at once; anything else is tried three times.
+    job at once; anything else is tried three times. `nodes`: how many there may be at once, as pods come and go.
     """
     meeting_point = f"{name}-0.{name}:{_PORT}"
     script = (
-        f"exec python -m pipeline.agent --nnodes={nodes} --nproc-per-node={pod.gpus or 1} --max-restarts=3 \\\n"
+        f"exec python -m pipeline.agent {' '.join(options.agent_size(nodes, str(pod.gpus or 1)))} \\\n"
         f"  --rdzv-backend=c10d --rdzv-endpoint={meeting_point} --rdzv-id={name} \\\n"
         "  --rdzv-conf=is_host=$((JOB_COMPLETION_INDEX == 0)) \\\n"
         f"  --local-addr={name}-$JOB_COMPLETION_INDEX.{name} \\\n"
@@ -56,8 +58,8 @@ def training(name: str, nodes: int, pod: Pod, config: str) -> list[Object]:
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
         {"name": "config", "configMap": {"name": name}},
     ]
-    job = _job(name, nodes, spec, "FailJob", stopped=75)
-    job["spec"]["backoffLimit"] = 3 * nodes
+    job = _job(name, nodes[-1], spec, "FailJob", stopped=75)
+    job["spec"]["backoffLimit"] = 3 * nodes[-1]
     return [
         _object("v1", "Service", name)
         # Pods have names before they are ready, which they are when they have met.

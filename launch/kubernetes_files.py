@@ -25,7 +25,7 @@ def add(commands: "argparse._SubParsersAction[Arguments]") -> None:
         help="training on several nodes",
         description="Write an Indexed Job that trains on several nodes, its headless service and its configuration.",
     )
-    options.add_count(train, "--nodes", "pods, each on a node (default: 1)", default=1)
+    options.add_nodes(train, "pods, each on a node (default: 1); 2:4: it goes on with 2 to 4")
     options.add_count(train, "--gpus", "GPUs of each (default: none)")
     options.add_count(train, "--cpus", "cores of each (default: what its processes and loaders keep busy)")
     _add_pod(train, "blvnet-train")
@@ -71,7 +71,7 @@ def _train(args: argparse.Namespace) -> int:
     config = configuration.load(args.config, args.overrides)
     processes = args.gpus or 1
     if not args.unchecked:
-        request.check(config, args.nodes * processes)
+        request.check(config, args.nodes[-1] * processes, sizes=options.sizes(args.nodes, processes))
     pod = _pod(args, args.cpus or options.cores(config, processes), args.gpus or 0)
     objects = kubernetes.training(args.name, args.nodes, pod, configuration.dump(config))
     print(text(objects, [f"kubectl logs --follow --prefix --selector=job-name={args.name}"]), end="")

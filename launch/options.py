@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
 
 _PORTS = range(1024, 65536)
+_RESTARTS, _ELASTIC_RESTARTS = 3, 100  # a host that is lost takes ranks of the others with it: that counts
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
@@ -77,6 +78,35 @@ def add_count(
 ) -> None:
     """A number from 1 on."""
     command.add_argument(name, type=at_least_1, metavar="N", default=default, required=required, help=text)
+
+
+def nodes(text: str) -> range:
+    """`4`, or `2:4`: every number of nodes that there may be."""
+    fewest, colon, most = text.partition(":")
+    found = range(at_least_1(fewest), at_least_1(most if colon else fewest) + 1)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text}: write the fewest first, as in 2:4")
+    return found
+
+
+def sizes(nodes: range, processes: int) -> list[int]:
+    """All numbers of ranks on so many nodes; none where they do not change."""
+    return [count * processes for count in nodes] if len(nodes) > 1 else []
+
+
+def agent_size(nodes: range, processes: str) -> list[str]:
+    """The options of `pipeline.agent` for so many nodes of `processes` ranks."""
+    several = len(nodes) > 1
+    return [
+        f"--nnodes={nodes[0]}:{nodes[-1]}" if several else f"--nnodes={nodes[0]}",
+        f"--nproc-per-node={processes}",
+        f"--max-restarts={_ELASTIC_RESTARTS if several else _RESTARTS}",
+    ]
+
+
+def add_nodes(command: argparse.ArgumentParser, text: str) -> None:
+    """How many nodes."""
+    command.add_argument("--nodes", type=nodes, metavar="N[:N]", default=range(1, 2), help=text)
 
 
 def of_sbatch(args: argparse.Namespace) -> list[str]:

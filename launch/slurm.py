@@ -28,10 +28,11 @@ def job_name(wish: Wish, script: Path) -> str:
     return wish.given("job-name") or _NAMES[script]
 
 
-def train_commands(wish: Wish, nodes: int, config: str, overrides: list[str]) -> str:
-    """Shell text that submits a training on `nodes` nodes; it writes the job's number."""
+def train_commands(wish: Wish, nodes: range, config: str, overrides: list[str]) -> str:
+    """Shell text that submits a training on as many of `nodes` nodes as are free; it writes the job's number."""
+    count = f"{nodes[0]}-{nodes[-1]}" if len(nodes) > 1 else str(nodes[0])
     output = [f"--output={wish.logs}/%x-%j.log"] if wish.logs else []
-    words = ["--parsable", f"--nodes={nodes}", *output, *wish.options]
+    words = ["--parsable", f"--nodes={count}", *output, *wish.options]
     return _with_folder(wish, _sbatch(words, TRAIN, [*wish.script, config, *overrides]))
 
 

@@ -15,7 +15,7 @@ def add(jobs: "argparse._SubParsersAction[Arguments]") -> None:
         description="Submit launch/train.sbatch: it trains on several nodes, and goes on by itself after its time "
         "limit or the loss of a node. What would end it at once is said before it is queued.",
     )
-    options.add_count(train, "--nodes", "nodes (default: 1)", default=1)
+    options.add_nodes(train, "nodes (default: 1); 2:4: as many of 2 to 4 as are free, at each start")
     options.add_count(train, "--gpus", "GPUs of each node (default: the partition's)")
     options.add_count(
         train, "--cpus", "cores of each node (default: what its processes and their loaders keep busy)"
@@ -47,7 +47,13 @@ def run(args: argparse.Namespace) -> int:
     submission.check_sbatch()
     if not args.unchecked:
         follows = wish.given("dependency") is not None
-        print("\n".join(request.check(config, args.nodes * processes, follows)))
+        print(
+            "\n".join(
+                request.check(
+                    config, args.nodes[-1] * processes, follows, options.sizes(args.nodes, processes)
+                )
+            )
+        )
     numbers = submission.submit(commands)
     if numbers:
         submission.say(*_what_to_do(numbers[0], wish, args, config.run.folder))
@@ -59,7 +65,8 @@ def _what_to_do(
 ) -> tuple[str, list[tuple[str, str]]]:
     usual = Path(wish.logs or "").absolute() / f"{slurm.job_name(wish, slurm.TRAIN)}-{job}.log"
     log = wish.given("output") or str(usual)
-    nodes = "1 node" if args.nodes == 1 else f"{args.nodes} nodes"
+    fewest, most = args.nodes[0], args.nodes[-1]
+    nodes = f"{fewest} to {most} nodes" if most > fewest else "1 node" if most == 1 else f"{most} nodes"
     each = f"{args.gpus} GPUs and " if args.gpus else ""
     return f"job {job}: {nodes}, {each}{wish.given('cpus-per-task')} cores each", [
         ("log", log),

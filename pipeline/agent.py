@@ -5,6 +5,9 @@
 A rank that fails has said why. torchrun would add its own stack and the status 1, whatever the reason. Told to stop (by
 Ctrl-C too), the agent passes that on once, waits for the ranks' checkpoint, and ends with status 75 where all of them
 ended so.
+
+With `--nnodes=MIN:MAX` hosts may come and go (`pipeline.ranks.elastic`). SIGTERM to an agent is then for its host
+alone, unless it is the one that the others meet at: the ranks write a checkpoint, and the other hosts go on.
 """
 
 import os
@@ -16,6 +19,7 @@ if __name__ == "__main__":
     # A rank that ends is told of below, not by the stacks of those that were connected to it.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
+import argparse
 import logging
 import shutil
 import signal
@@ -27,9 +31,10 @@ from types import FrameType
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import api
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.elastic.rendezvous import RendezvousError
+from torch.distributed.elastic.rendezvous import RendezvousError, rendezvous_handler_registry
 
 from pipeline.ranks import launcher
+from pipeline.ranks.elastic import BACKEND, Elastic
 from sharding.errors import MISTAKE, UNREACHABLE
 
 _NOBODY_SENDS = "SIGURG"
@@ -62,11 +67,13 @@ def main() -> int:
 
 
 def _run(folder: Path) -> int:
-    stop = _Stop(folder)
+    elastic = Elastic(folder)
+    stop = _Stop(folder, elastic)
     try:
         stop.obey()
-        run.main()
+        run.run(_arguments(elastic))  # type: ignore[no-untyped-call]
     except api.SignalException:
+        elastic.leave()
         return _stopped(folder, stop.number)
     except ChildFailedError as error:
         return _failed(*error.get_first_failure())
@@ -81,11 +88,23 @@ def _run(folder: Path) -> int:
     return 0
 
 
+def _arguments(elastic: Elastic) -> argparse.Namespace:
+    """torchrun's; several hosts meet in our way."""
+    args: argparse.Namespace = run.parse_args(sys.argv[1:])  # type: ignore[no-untyped-call]
+    fewest, most = run.parse_min_max_nnodes(args.nnodes)
+    if most > 1 and args.rdzv_backend == "c10d" and not args.standalone:
+        if fewest < most:
+            os.environ[launcher.HOSTS] = f"{fewest}:{most}"
+        rendezvous_handler_registry.register(BACKEND, elastic.create)
+        args.rdzv_backend = BACKEND
+    return args
+
+
 class _Stop:
     """What a signal does: the first one ends torchrun, which passes SIGTERM on; a second Ctrl-C kills the ranks."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, elastic: Elastic) -> None:
+        self._folder, self._elastic = folder, elastic
         self.number = signal.SIGTERM
 
     def obey(self) -> None:
@@ -99,6 +118,8 @@ class _Stop:
     def _obey(self, number: int, frame: FrameType | None) -> None:
         if self._first:
             self._first, self.number = False, signal.Signals(number)
+            if number == signal.SIGTERM and self._elastic.may_leave():
+                launcher.regroup(self._folder)
             # SIGTERM, whatever it was: a rank may have got the terminal's SIGINT itself already.
             raise api.SignalException(f"told to stop by {self.number.name}", signal.SIGTERM)
         if number == signal.SIGINT:

@@ -19,6 +19,8 @@ from pipeline import config as configuration
 from pipeline.config import Config, Run
 from pipeline.data import splits
 from pipeline.evaluation.validation import validate
+from pipeline.order import position
+from pipeline.ranks import launcher
 from pipeline.ranks.distributed import World, joined
 from pipeline.ranks.preemption import Preempted, Preemption
 from pipeline.ranks.program import rank_program
@@ -146,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def prepared() -> tuple[Config, Run]:
         config = configuration.load(args.config, args.overrides)
+        position.check_sizes(config, launcher.world_sizes())
         return config, config.run
 
     with joined(prepared) as (world, config):

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Collection
 
 from pipeline.config import Config
 from pipeline.data import splits
@@ -11,12 +12,13 @@ from sharding import storage
 from sharding.errors import UserError
 
 
-def check(config: Config, ranks: int, follows: bool = False) -> list[str]:
+def check(config: Config, ranks: int, follows: bool = False, sizes: Collection[int] = ()) -> list[str]:
     """Raise `UserError` where a training on `ranks` ranks would end with one; returns what there is to train on.
 
     Of shards only manifests and one sidecar are read. `follows`: the training begins when another job has ended, which
-    may hold the run folder until then.
+    may hold the run folder until then. `sizes`: all numbers of ranks that it may have as hosts come and go.
     """
+    position.check_sizes(config, sizes)
     data = config.data
     train_set = splits.load(data.root, data.train, "data.train")
     validation_set = splits.load(data.root, data.validation, "data.validation")

@@ -1,5 +1,7 @@
 """Where a run is in the order of samples: what a checkpoint keeps of the plan, and what must not change."""
 
+import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -74,6 +76,18 @@ def check_shares(batch: int, ranks: int, name: str = "optim.global_batch") -> No
         nearest = " or ".join(str(size) for size in (below, below + ranks) if size)
         raise UserError(
             f"{name}: {batch} clips cannot be shared equally by {ranks} ranks; the nearest that can: {nearest}"
+        )
+
+
+def check_sizes(config: Config, sizes: Collection[int]) -> None:
+    """`UserError` where a run whose hosts come and go may have a number of ranks that cannot share the global batch."""
+    batch, of_each = config.optim.global_batch, 2 if config.augment.mixup else 1
+    unfit = [str(size) for size in sizes if batch % (of_each * size)]
+    if unfit:
+        pairs = " in pairs (augment.mixup)" if config.augment.mixup else ""
+        raise UserError(
+            f"optim.global_batch: {batch} clips cannot be shared equally{pairs} by {' or '.join(unfit)} ranks, which "
+            f"the run may come to have as hosts come and go; choose a multiple of {of_each * math.lcm(*sizes)}"
         )
 
 

@@ -16,6 +16,11 @@ from pathlib import Path
 FOLDER = "BLVNET_LAUNCHER_FOLDER"
 PROCESS = "BLVNET_LAUNCHER_PROCESS"
 """Its number, for ranks that it does not live to see begin: they have another parent by then."""
+HOSTS = "BLVNET_LAUNCHER_HOSTS"
+"""MIN:MAX, where hosts may come and go."""
+_START = "BLVNET_LAUNCHER_START"
+"""How often it has started its ranks: torchrun does not count those after hosts came."""
+_REGROUP = "regroup"
 _POLL_S = 0.5
 _STARTED = "started"
 
@@ -60,6 +65,43 @@ def stop_all() -> None:
             os.kill(_launcher(), signal.SIGTERM)
 
 
+def regroup(folder: Path) -> None:
+    """Of the ranks that are told to stop from now on, say that it is for hosts that come or go; the launcher's side."""
+    (folder / _REGROUP).touch()
+
+
+def regrouping() -> bool:
+    """Whether this machine's ranks are told to stop for hosts that come or go: the run goes on at once."""
+    folder = os.environ.get(FOLDER)
+    return folder is not None and (Path(folder) / _REGROUP).exists()
+
+
+def begin_start(folder: Path, number: int) -> None:
+    """Ranks are about to be started; `number` is higher than those before. The launcher's side."""
+    os.environ[_START] = str(number)
+    (folder / _REGROUP).unlink(missing_ok=True)
+
+
+def running(folder: Path) -> list[int]:
+    """The process numbers of the ranks that were started last and have not ended; the launcher's side."""
+    return [end.pid for end in endings(folder) if end.status is None and Path(f"/proc/{end.pid}").exists()]
+
+
+def end_ranks(folder: Path, number: signal.Signals) -> None:
+    """Send a signal to those that are `running`."""
+    for pid in running(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def world_sizes() -> list[int]:
+    """Every number of ranks that the run may come to have as its hosts come and go; none where they do not."""
+    if HOSTS not in os.environ:
+        return []
+    fewest, most = map(int, os.environ[HOSTS].split(":"))
+    return [hosts * int(os.environ["LOCAL_WORLD_SIZE"]) for hosts in range(fewest, most + 1)]
+
+
 def _launcher() -> int:
     """The launcher's number. Where it is gone, this process's parent is another."""
     return int(os.environ.get(PROCESS) or os.getppid())
@@ -78,7 +120,8 @@ def endings(folder: Path) -> Iterator[Ending]:
 
 def _say(text: str) -> None:
     if folder := os.environ.get(FOLDER):
-        attempt, rank = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), os.environ.get("LOCAL_RANK", "0")
+        attempt = os.environ.get(_START) or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        rank = os.environ.get("LOCAL_RANK", "0")
         path = Path(folder) / f"{attempt}-{rank}-{os.getpid()}"
         if path.parent.is_dir():  # else the launcher is gone
             path.write_text(text)

@@ -53,5 +53,9 @@ class Preemption:
         if error is None or isinstance(error, Preempted):
             self._vote.close()
         if isinstance(error, Preempted):
-            launcher.stop_all()  # one that was not told itself would start its ranks again
+            # Where no rank was told by more than hosts that come or go, the launchers start their ranks again.
+            if self._world.any(signals.told() and not launcher.regrouping()):
+                launcher.stop_all()  # one that was not told itself would start its ranks again, too
+            else:
+                error.says = False  # the launchers do
             self._world.wait()  # before any process ends, every launcher knows

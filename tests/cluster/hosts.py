@@ -1,4 +1,4 @@
-"""Two hosts on this machine: network namespaces with a bridge between them, each with a host name of its own."""
+"""Hosts on this machine: network namespaces with a bridge between them, each with a host name of its own."""
 
 import os
 import shutil
@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-BRIDGE, HOSTS = "blvbr", ("blvh1", "blvh2")
-ADDRESSES = {"blvh1": "10.77.0.1", "blvh2": "10.77.0.2"}
+BRIDGE = "blvbr"
+ADDRESSES = {"blvh1": "10.77.0.1", "blvh2": "10.77.0.2", "blvh3": "10.77.0.3"}
+HOSTS = list(ADDRESSES)
 
 
 def usable() -> bool:
@@ -19,7 +20,7 @@ def usable() -> bool:
 
 @dataclass(frozen=True)
 class Network:
-    """Two hosts that reach each other by name."""
+    """Hosts that reach each other by name."""
 
     hosts_file: Path
 
@@ -40,22 +41,29 @@ class Network:
         """Plug the host's cable in ("up") or pull it ("down")."""
         _ip(f"link set {host}p {state}")
 
+    def limit(self, host: str, mbit: int) -> None:
+        """Let no more than `mbit` Mbit/s out of the host, and into it."""
+        rate = f"root tbf rate {mbit}mbit burst 256k latency 50ms"
+        for tc in (f"tc -n {host} qdisc replace dev eth0 {rate}", f"tc qdisc replace dev {host}p {rate}"):
+            done = subprocess.run(tc.split(), capture_output=True, text=True)
+            assert done.returncode == 0, f"{tc}: {done.stderr}"
+
 
 @contextmanager
-def two_hosts(folder: Path) -> Iterator[Network]:
-    """Make the hosts; afterwards remove every trace of them."""
+def network_of(hosts: list[str], folder: Path) -> Iterator[Network]:
+    """Make the hosts, some of `HOSTS`; afterwards remove every trace of them."""
     hosts_file = folder / "hosts"
-    names = [("127.0.0.1", "localhost"), *((address, host) for host, address in ADDRESSES.items())]
+    names = [("127.0.0.1", "localhost"), *((ADDRESSES[host], host) for host in hosts)]
     hosts_file.write_text("".join(f"{address} {name}\n" for address, name in names))
     _remove()  # what a killed test may have left
     try:
         _ip(f"link add {BRIDGE} type bridge")
         _ip(f"link set {BRIDGE} up")
-        for host, address in ADDRESSES.items():
+        for host in hosts:
             _ip(f"netns add {host}")
             _ip(f"link add {host}p type veth peer name eth0 netns {host}")
             _ip(f"link set {host}p master {BRIDGE} up")
-            _ip(f"-n {host} addr add {address}/24 dev eth0")
+            _ip(f"-n {host} addr add {ADDRESSES[host]}/24 dev eth0")
             _ip(f"-n {host} link set eth0 up")
             _ip(f"-n {host} link set lo up")
         yield Network(hosts_file)

@@ -9,7 +9,7 @@ import pytest
 from launch import cli
 from pipeline.run import journal
 from tests import audits, commands, shards
-from tests.cluster.hosts import ADDRESSES, two_hosts, usable
+from tests.cluster.hosts import HOSTS, network_of, usable
 from tests.conftest import need
 from tests.processes import started, wait_until
 
@@ -52,11 +52,11 @@ def test_two_hosts_meet_again_after_a_cut_network_and_finish(
     settings += [f"run.folder={run}", "run.log_steps=1", "run.checkpoint_steps=2", "run.audit=true"]
     settings += ["run.precision=fp32", "run.timeout_s=8", "model.num_frames=4"]
     settings += ["optim.global_batch=4", f"optim.epochs={EPOCHS}"]
-    first, second = ADDRESSES
+    first, second = HOSTS[:2]
     printed = launched(first, second, settings, capsys)
-    logs = {host: tmp_path / f"{host}.log" for host in ADDRESSES}
+    logs = {host: tmp_path / f"{host}.log" for host in (first, second)}
     with (
-        two_hosts(tmp_path) as network,
+        network_of([first, second], tmp_path) as network,
         started(network.command(first, printed[0]), logs[first]) as one,
         started(network.command(second, printed[1]), logs[second]) as two,
     ):

@@ -100,6 +100,18 @@ def test_a_pod_starts_an_agent_that_finds_the_others(
     assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
 
 
+def test_pods_may_come_and_go(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = objects([*TRAIN, "--nodes", "2:4"], capsys)["Job/f8x2"]["spec"]
+    assert job["completions"] == job["parallelism"] == 4
+    assert (
+        "--nnodes=2:4 --nproc-per-node=4 --max-restarts=100"
+        in job["template"]["spec"]["containers"][0]["command"][-1]
+    )
+    with pytest.raises(SystemExit):
+        cli.main([*TRAIN, "--nodes", "4:2"])
+    assert "write the fewest first, as in 2:4" in capsys.readouterr().err
+
+
 def test_pods_train_what_was_configured(
     config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

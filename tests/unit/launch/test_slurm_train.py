@@ -138,3 +138,8 @@ def test_a_run_that_is_long_silent_is_no_reason_to_wait(sharded: Path, queue: Qu
 def test_where_the_shards_cannot_be_seen_they_are_not_looked_at(config: Path, queue: Queue) -> None:
     assert cli.main([*PLAIN, "--unchecked", "data.root=/scratch/on/the/nodes"]) == 0
     assert len(queue.calls()) == 1
+
+
+def test_as_many_nodes_as_are_free(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*PLAIN, "--nodes", "2:4", "--print"]) == 0
+    assert "--nodes=2-4" in capsys.readouterr().out.split(" \\\n    ")

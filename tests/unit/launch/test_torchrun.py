@@ -66,3 +66,40 @@ def test_what_there_is_to_train_on_is_said(printed: str, capsys: pytest.CaptureF
 )
 def test_a_run_is_called_by_its_folder(folder: str, name: str) -> None:
     assert torchrun.run_name(folder) == name
+
+
+def test_hosts_may_be_lost_down_to_a_number(
+    printed: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*WORDS, BATCH, "--min-hosts", "1"]) == 0
+    said = capsys.readouterr().out
+    found = commands.commands(said)
+    assert len(found) == 2
+    for command in found:
+        commands.check(command, config.parent)
+        assert {"--nnodes=1:2", "--max-restarts=100", "--rdzv-endpoint=10.0.0.2:29400"} <= set(command)
+    # The first by name: there the first rank is, and all meet.
+    assert "--rdzv-conf=is_host=1,hosts=10.0.0.2/node-a" in found[0] and "--local-addr=10.0.0.2" in found[0]
+    assert "# It starts when 1 are there, and needs 10.0.0.2; the others may be lost, and return." in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--min-hosts", "3", BATCH], "--min-hosts 3: there are 2 hosts"),
+        (
+            ["--hosts", "a,b,c,d", "--min-hosts", "1", BATCH],
+            "32 clips cannot be shared equally by 24 ranks, which the run may come to have as hosts come and go; "
+            "choose a multiple of 96",
+        ),
+        (
+            ["--min-hosts", "1", "augment.mixup=0.2", "optim.global_batch=8"],
+            "8 clips cannot be shared equally in pairs (augment.mixup) by 8 or 16 ranks",
+        ),
+    ],
+)
+def test_every_number_of_hosts_must_share_the_batch(
+    words: list[str], message: str, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*WORDS, *words]) == 2
+    assert message in capsys.readouterr().err

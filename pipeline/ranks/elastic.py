@@ -1,0 +1,199 @@
+"""Hosts that meet, and that come and go while a run goes on: what `pipeline.agent` adds to torchrun's rendezvous.
+
+torchrun notices a host that comes, but a host that is lost only by the ranks that fail with it: where a machine loses
+its power, or its cable, these wait for as long as an exchange may take. Here a host without a sign of life is noticed,
+too. Ranks that are whole write a checkpoint before they are started again. Who is waited for is said.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from torch.distributed.elastic.rendezvous import (
+    RendezvousClosedError,
+    RendezvousConnectionError,
+    RendezvousError,
+    RendezvousInfo,
+    RendezvousParameters,
+    RendezvousTimeoutError,
+)
+from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
+from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
+    DynamicRendezvousHandler,
+    RendezvousTimeout,
+    _NodeDesc,
+    _RendezvousExitOp,
+)
+from torch.distributed.elastic.rendezvous.utils import _matches_machine_hostname, parse_rendezvous_endpoint
+
+from pipeline.ranks import launcher
+
+BACKEND = "blvnet"
+BEATS = {True: (2, 3), False: (5, 3)}
+"""Where hosts may come and go each says every two seconds that it lives, and is lost without that for six, by the
+hosts' clocks. Where they may not, there is time: every five seconds, and fifteen, as torchrun has it. Not more often:
+each such word is a write to what all share, and one that is slow gets no turn between the others'."""
+JOIN_S = 600
+FIRST_CALL_S, LAST_CALL_S = 30, 3
+"""How long MIN hosts wait for more: at the start, and later, when those that live have just been together."""
+_FAREWELL_S = 5.0
+_TOLD_EVERY_S = 30.0
+
+
+class Elastic:
+    """The rendezvous of one agent, whose ranks speak to it through `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._handler: _Handler | None = None
+        self._meets_here = False
+
+    def create(self, given: RendezvousParameters) -> DynamicRendezvousHandler:
+        """The handler, for torchrun's registry; what `--rdzv-conf` gives wins over the numbers here."""
+        here = given.get_as_bool("is_host")
+        self._meets_here = _matches_machine_hostname(_host(given)) if here is None else here
+        try:
+            backend, store = create_backend(given)
+        except RendezvousConnectionError:
+            raise RendezvousError(f"nobody answers at {given.endpoint}") from None
+        timeouts = _Timeouts(
+            timedelta(seconds=given.get_as_int("join_timeout", JOIN_S) or 0),
+            timedelta(seconds=given.get_as_int("last_call_timeout", FIRST_CALL_S) or 0),
+        )
+        every_s, often = BEATS[given.min_nodes < given.max_nodes]
+        made = _Handler.from_backend(
+            *(given.run_id, store, backend, given.min_nodes, given.max_nodes, given.local_addr, timeouts),
+            keep_alive_interval=given.get_as_int("keep_alive_interval", every_s) or every_s,
+            keep_alive_max_attempt=given.get_as_int("keep_alive_max_attempt", often) or often,
+        )
+        assert isinstance(made, _Handler)
+        made.begin(self._folder, [name for name in given.get("hosts", "").split("/") if name])
+        timeouts.met = lambda: made.met
+        self._handler = made
+        return made
+
+    def may_leave(self) -> bool:
+        """Whether the others can go on without this host: not where they meet on it."""
+        return self._handler is not None and self._handler.elastic and not self._meets_here
+
+    def leave(self) -> None:
+        """Tell the others that this host has gone, so that they need not find out."""
+        if self._handler is not None and self.may_leave():
+            with contextlib.suppress(Exception):  # they find out
+                self._handler.leave()
+
+
+class _Timeouts(RendezvousTimeout):
+    """Of which the last call is short for those who have `met` before."""
+
+    met: Callable[[], bool] = staticmethod(lambda: False)
+
+    @property
+    def last_call(self) -> timedelta:
+        return min(super().last_call, timedelta(seconds=LAST_CALL_S)) if self.met() else super().last_call
+
+
+class _Handler(DynamicRendezvousHandler):
+    _together: frozenset[_NodeDesc]
+
+    def begin(self, folder: Path, names: list[str]) -> None:
+        """`names`: those of all hosts, where they are known."""
+        self._folder, self._starts, self._together, self._names = folder, 0, frozenset(), names
+        self._came: set[str] = set()
+
+    @property
+    def elastic(self) -> bool:
+        return self.settings.min_nodes < self.settings.max_nodes
+
+    @property
+    def met(self) -> bool:
+        return self._state_holder.state.round > 0
+
+    def get_backend(self) -> str:
+        return BACKEND
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        launcher.begin_start(self._folder, self._starts)
+        self._starts += 1
+        met = threading.Event()
+        threading.Thread(target=self._tell, args=(met,), daemon=True, name="waiting").start()
+        try:
+            info = super().next_rendezvous()
+        except RendezvousTimeoutError:
+            join_s = self.settings.timeout.join.total_seconds()
+            raise RendezvousError(f"{self._awaited()} not there within {join_s:.0f} s") from None
+        except RendezvousClosedError:
+            raise RendezvousError("the run has ended") from None
+        finally:
+            met.set()
+        self._together = frozenset(self._state_holder.state.participants)
+        if self._starts > 1 and info.rank == 0:
+            names = ", ".join(node.addr for node in sorted(self._together))
+            _say(f"{len(self._together)} of at most {self.settings.max_nodes} hosts go on: {names}")
+        return info
+
+    def num_nodes_waiting(self) -> int:
+        """Hosts that come, or have gone: where there are any, the ranks have ended when this returns."""
+        coming, lost = super().num_nodes_waiting(), self._lost()
+        if coming and not lost:
+            self._end_whole()
+        elif lost:
+            # Those that wait have only ended their ranks earlier.
+            if names := ", ".join(
+                node.addr for node in lost if node not in self._state_holder.state.wait_list
+            ):
+                _say(f"{names} is gone: the others start again from the newest checkpoint")
+            launcher.end_ranks(self._folder, signal.SIGKILL)  # they wait for the lost ones
+        return coming or len(lost)
+
+    def leave(self) -> None:
+        self._stop_heartbeats()
+        self._op_executor.run(_RendezvousExitOp(), time.monotonic() + _FAREWELL_S)
+
+    def _tell(self, met: threading.Event) -> None:
+        """While this host waits, say now and then for whom."""
+        since = told = time.monotonic()
+        self._came = {self._this_node.addr}
+        while not met.wait(1.0):
+            # Those whose time is up take themselves off the list again.
+            self._came.update(node.addr for node in list(self._state_holder.state.participants))
+            if time.monotonic() - told >= _TOLD_EVERY_S:
+                told = time.monotonic()
+                _say(f"waiting for {told - since:.0f} s: {self._awaited()} not there yet")
+
+    def _awaited(self) -> str:
+        if missing := [name for name in self._names if name not in self._came]:
+            return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
+        if len(self._came) >= self.settings.max_nodes:
+            return "all hosts have come, but an answer is"
+        return f"of {self.settings.max_nodes} hosts only {', '.join(sorted(self._came))} came: the others are"
+
+    def _lost(self) -> list[_NodeDesc]:
+        return sorted(self._together.difference(self._state_holder.state.participants))
+
+    def _end_whole(self) -> None:
+        """Have the ranks of all hosts write a checkpoint and end, through those of this one."""
+        _say("a host has come: all write a checkpoint and start again")
+        launcher.regroup(self._folder)
+        launcher.end_ranks(self._folder, signal.SIGTERM)
+        grace_s = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "30"))
+        deadline = time.monotonic() + grace_s
+        while launcher.running(self._folder) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            super().num_nodes_waiting()
+            if self._lost():  # the ranks there have ended; here they wait for them
+                launcher.end_ranks(self._folder, signal.SIGKILL)
+
+
+def _host(given: RendezvousParameters) -> str:
+    return parse_rendezvous_endpoint(given.endpoint, default_port=0)[0]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
