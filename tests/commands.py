@@ -20,10 +20,13 @@ from sharding.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 OTHERS = {
+    "aws",
+    "az",
     "cat",
     "df",
     "docker",
     "export",
+    "gcloud",
     "echo",
     "kill",
     "kubectl",
