@@ -10,6 +10,7 @@ from pipeline.data.inputs import FrameDecoder
 from pipeline.data.samples import Sample
 from pipeline.data.transforms import Box
 from pipeline.labels.tensors import Label
+from sharding.errors import UserError
 
 
 class Video:
@@ -45,7 +46,9 @@ class Video:
         return frames
 
     def jpegs(self, which: Sequence[int] | NDArray[Any] | None = None) -> list[bytes]:
-        """Frames `which`, or all, as the JPEG files that they are stored as."""
+        """Frames `which`, or all, as the JPEG files that they are stored as; `UserError` for tars that others made."""
+        if self._sample.frames is not None:
+            raise UserError(f"{self.url}: sample {self.key}: an indexed tar has no JPEG a frame; take decode()")
         blob, starts = self._sample.blob, self._sample.meta.offsets
         ends = [*starts[1:], len(blob)]
         numbers = range(self.frames) if which is None else [int(number) for number in which]
