@@ -96,7 +96,8 @@ OTHERS = [
     ),
     Other(
         *("of_mosaicml", "mosaicml streaming", "mosaicml-streaming==0.13.0", "2025-07-15"),
-        call="`StreamingDataLoader.state_dict()` of rank 0 and `load_state_dict()` on all ranks",
+        call="`StreamingDataLoader.state_dict()` of rank 0 and `load_state_dict()` on all ranks. Where the state is "
+        "kept after an epoch's loop, the first pass is empty, so that a loop of so many passes ends an epoch early",
         limit="elastic determinism: both may change, if the ranks divide the global batch",
     ),
     Other(
@@ -108,7 +109,7 @@ OTHERS = [
         *("of_grain", "Grain, `mp_prefetch`", "grain==0.2.18", "2026-06-17"),
         call="`MapDataset.shuffle().repeat()[rank::ranks].batch().to_iter_dataset().mp_prefetch()`, `get_state()` and "
         "`set_state()` of each rank's iterator; a rank that was not there gets rank 0's",
-        limit="not for other ranks: `ElasticIterator` is there for them",
+        limit="`ElasticIterator` is for other ranks",
     ),
     Other(
         *("of_energon", "Megatron-Energon", "megatron-energon==7.4.1", "not stamped"),
@@ -213,11 +214,14 @@ class Loader:
         return out
 
     def _wait(self, out: Path, ranks: int, killed: bool) -> None:
-        """Until all ranks are at their end, or all stand where they are to be killed."""
+        """Until all ranks are at their end, or all stand where they are to be killed.
+
+        Their end is that of the last epoch: some loaders take long to end their processes.
+        """
         _, tells = self._pipes()
         until = time.monotonic() + LIMIT_S
         while time.monotonic() < until:
-            if killed and len(list(out.glob("*.ready"))) == ranks:
+            if len(list(out.glob("*.ready" if killed else "*.done"))) == ranks:
                 return
             if select.select([tells], [], [], 0.1)[0]:
                 (out / "ended").touch()
@@ -225,7 +229,6 @@ class Loader:
                     raise StoppedError(_reason(out))
                 if killed:
                     raise StoppedError("ended before it was to be killed")
-                return
         raise StoppedError("hangs")
 
 
@@ -233,7 +236,7 @@ def _reason(out: Path) -> str:
     for file in sorted(out.glob("*.error")):
         said = json.loads(file.read_text())
         kind = "crashed" if said["kind"] in CRASHES or not said["text"] else "refused"
-        text = " ".join(said["text"].split())[:300] or "without a word"
+        text = (said["text"].strip().splitlines() or ["without a word"])[-1][:300]
         return f"{kind}: {said['kind']}: {text}"
     log = (out / "log").read_text(errors="replace").strip().splitlines()
     return f"crashed: {log[-1] if log else 'no word'}"

@@ -23,7 +23,7 @@ class Loader:
 
     def __init__(self, task: Task) -> None:
         join(task)
-        dataset = litdata.StreamingDataset(task.data, shuffle=True, seed=SEED)
+        dataset = litdata.StreamingDataset(task.data, shuffle=True, drop_last=True, seed=SEED)
         self.rank = task.rank
         self.loader = litdata.StreamingDataLoader(dataset, batch_size=task.batch, num_workers=task.workers)
 

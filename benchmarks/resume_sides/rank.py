@@ -85,6 +85,7 @@ def train(side: Side, task: Task) -> None:
                     (Path(task.out) / f"{task.rank}.ready").touch()
                     signal.pause()
             _keep(side, task, (epoch + 1, 0))
+    (Path(task.out) / f"{task.rank}.done").touch()
 
 
 def _steps(at: tuple[int, int], task: Task) -> int:
