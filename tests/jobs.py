@@ -34,7 +34,9 @@ class Job:
         return [
             pid
             for pid in self.left()
-            if b"pipeline.train" in Path(f"/proc/{pid}/cmdline").read_bytes() and pid != self.process.pid
+            # As a word of its own: their fork servers name it too.
+            if b"pipeline.train" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            and pid != self.process.pid
         ]
 
     def left(self) -> list[int]:
