@@ -63,5 +63,5 @@ def test_a_rank_that_hangs_ends_the_run_and_its_stack_is_in_the_log(tmp_path: Pa
     assert len(losses(folder)) == 2
 
 
-def cmdline(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+def cmdline(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
