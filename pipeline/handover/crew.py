@@ -142,6 +142,8 @@ class Crew:
         _crews.pop(self.workers, None)
         for process in self._processes:
             process.kill()
+        for process in self._processes:
+            process.join(timeout=5)  # whoever looks behind this finds none of them
         for end in self._ends:
             end.close()
         self._selector.close()

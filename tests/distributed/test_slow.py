@@ -32,7 +32,7 @@ def training(root: str, folder: Path, *before: str, module: str = "pipeline.trai
 
 
 def make(root: str) -> None:
-    shards.make(root, [40, 40], frames=8, width=160, height=128)
+    shards.make(root, [40, 40], frames=8, width=480, height=360)
     shards.make(root, [4], split="validation")
 
 
@@ -93,7 +93,7 @@ def test_the_rank_with_the_slow_decoding_is_named(tmp_path: Path) -> None:
         while launcher.poll() is None:
             # `nice` would slow it only where others want the core, and only within its session.
             hold(loaders(launcher.pid, 1), 0.6)
-            time.sleep(0.03)
+            time.sleep(0.015)
         assert launcher.returncode == 0, log.read_text()
     found = named(folder)
     (slowest, lines), *_ = found.most_common()
