@@ -1,7 +1,9 @@
 """A pipeline of plain webdataset reads our shards with one line of ours."""
 
+import gc
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,13 @@ from tests import shards
 
 # webdataset leaves the closing of files to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Here, where the warning is ignored, and not in whatever test comes next."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
