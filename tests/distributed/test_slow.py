@@ -1,10 +1,6 @@
 """What slows a run has a name in its metrics: the rank, its host, and the stage that it is behind in."""
 
-import contextlib
-import os
 import platform
-import signal
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +9,7 @@ import pytest
 from pipeline.run import journal
 from tests import shards
 from tests.faults import Fault, fault_proxy
-from tests.processes import descendants, every, run, started, torchrun, wait_until
+from tests.processes import run, torchrun
 from tests.stores import S3Server
 
 STEPS = 20  # of 4 clips
@@ -32,30 +28,8 @@ def training(root: str, folder: Path, *before: str, module: str = "pipeline.trai
 
 
 def make(root: str) -> None:
-    shards.make(root, [40, 40], frames=8, width=480, height=360)
+    shards.make(root, [40, 40], frames=8, width=160, height=128)
     shards.make(root, [4], split="validation")
-
-
-def loaders(launcher: int, rank: int) -> list[int]:
-    """The loader processes of a rank: children of its fork server, whose command line they share."""
-    below = set(descendants(launcher))
-    servers = {pid for pid in below if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()}
-    return [
-        pid
-        for pid, fields in every()
-        if pid in servers
-        and int(fields[1]) in servers
-        and f"RANK={rank}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    ]
-
-
-def hold(processes: list[int], seconds: float) -> None:
-    """Give these processes no time for so long; one may have ended."""
-    for number in (signal.SIGSTOP, signal.SIGCONT):
-        for pid in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        time.sleep(seconds if number == signal.SIGSTOP else 0)
 
 
 def named(folder: Path) -> Counter[tuple[int, str, str]]:
@@ -87,14 +61,7 @@ def test_the_rank_with_the_slow_store_is_named(s3: str, s3_server: S3Server, tmp
 def test_the_rank_with_the_slow_decoding_is_named(tmp_path: Path) -> None:
     root, folder = str(tmp_path / "shards"), tmp_path / "run"
     make(root)
-    log = tmp_path / "log"
-    with started(training(root, folder), log) as launcher:
-        wait_until(lambda: (folder / "metrics.jsonl").exists(), 120, launcher, log)
-        while launcher.poll() is None:
-            # `nice` would slow it only where others want the core, and only within its session.
-            hold(loaders(launcher.pid, 1), 0.6)
-            time.sleep(0.015)
-        assert launcher.returncode == 0, log.read_text()
+    run(training(root, folder, "decoding", module="tests.slow_rank"))
     found = named(folder)
     (slowest, lines), *_ = found.most_common()
     assert slowest == (1, platform.node(), "decode"), found
