@@ -5,8 +5,9 @@ from html import escape
 from typing import NamedTuple
 
 from pipeline.evaluation import confusion
-from pipeline.evaluation.confusion import ClassScore, Ints
-from pipeline.reporting import curve, precisions, sortable
+from pipeline.evaluation.confusion import Ints
+from pipeline.reporting import curve, gains, precisions, sortable
+from pipeline.reporting.gains import Scored
 from pipeline.reporting.record import Answers, Record
 from pipeline.reporting.sortable import Cell
 
@@ -33,7 +34,7 @@ def table(counts: Ints, classes: Sequence[str]) -> str:
     """Every class that has videos, the best recognised first."""
     rows = [
         [
-            *_class(score, classes),
+            *gains.class_cells(score.label, score.videos, classes),
             Cell(f"{sortable.measure(score.accuracy)}{score.accuracy:.1f}", score.accuracy),
             *_predicted(counts[:, score.label], score.label),
             Cell("" if score.taken_for is None else escape(classes[score.taken_for])),
@@ -86,33 +87,13 @@ def _recognised(base: Answers, other: Answers, classes: Sequence[str]) -> tuple[
     labels = base.labels
     # Of each video, whether it is recognised.
     before, after = (confusion.predicted_classes(one.logits) == labels for one in (base, other))
-    scores = [_by_class(one) for one in (base, other)]
-    gains = {label: scores[1][label].accuracy - scores[0][label].accuracy for label in scores[0]}
-    rows = [
-        [
-            *_class(scores[0][label], classes),
-            Cell(f"{scores[0][label].accuracy:.1f}", scores[0][label].accuracy),
-            Cell(f"{scores[1][label].accuracy:.1f}", scores[1][label].accuracy),
-            Cell(f"{sortable.balance(gain)}{gain:+.1f}", gain),
-        ]
-        for label, gain in sorted(gains.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    better, worse = sum(gain > 0 for gain in gains.values()), sum(gain < 0 for gain in gains.values())
+    by_class, table = gains.table(_by_class(base), _by_class(other), classes, (base.of, other.of))
     said = [
         f"top-1 {100 * before.mean():.2f} % to {100 * after.mean():.2f} %",
-        f"classes: {better} better, {worse} worse, {len(gains) - better - worse} as before",
+        by_class,
         f"videos: {(after & ~before).sum():,} newly recognised, {(before & ~after).sum():,} no longer",
     ]
-    head = ("class", "name", "videos", f"{base.of}, %", f"{other.of}, %", "change, points")
-    return said, sortable.table(head, rows)
-
-
-def _class(score: ClassScore, classes: Sequence[str]) -> list[Cell]:
-    return [
-        Cell(f"{score.label}", score.label),
-        Cell(escape(classes[score.label])),
-        Cell(f"{score.videos:,}", score.videos),
-    ]
+    return said, table
 
 
 def _predicted(column: Ints, label: int) -> list[Cell]:
@@ -123,9 +104,9 @@ def _predicted(column: Ints, label: int) -> list[Cell]:
     return [Cell(f"{videos:,}", videos), Cell("", -1) if right is None else Cell(f"{right:.1f}", right)]
 
 
-def _by_class(one: Answers) -> dict[int, ClassScore]:
+def _by_class(one: Answers) -> dict[int, Scored]:
     counts = confusion.matrix(one.labels, one.logits)
-    return {score.label: score for score in confusion.class_scores(counts)}
+    return {score.label: Scored(score.videos, score.accuracy) for score in confusion.class_scores(counts)}
 
 
 def _views(one: Evaluated) -> object:
