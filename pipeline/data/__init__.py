@@ -1,1 +1,1 @@
-"""From shards to batches of clips. May import `handover`, `order` and `ranks`."""
+"""From shards to batches of clips. May import `handover`, `labels`, `order` and `ranks`."""

@@ -13,6 +13,12 @@ The backward pass is none: it is the time of the exchange as well, in which the 
 """
 
 
+WAIT = "wait for the others"
+"""What a rank's time goes into beside its own stages: see `waits`."""
+LOST = (*(stage for stage in STAGES if stage != "forward"), WAIT)
+"""What is time lost: all that is no computing."""
+
+
 class Slowest(NamedTuple):
     """The rank that the others wait for, the stage in which it is behind them, and by how many seconds it is."""
 

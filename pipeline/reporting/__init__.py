@@ -1,1 +1,1 @@
-"""What the folders of runs say, as a page. May import `evaluation`, `run` and `order`."""
+"""What the folders of runs say, as a page. May import `evaluation`, `run`, `pace` and `order`."""

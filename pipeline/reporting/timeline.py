@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from pipeline.pace.slowest import LOST
 from pipeline.reporting.record import Record
 from pipeline.run.journal import Line
 from pipeline.run.metrics import LATE
@@ -13,9 +14,6 @@ _WIDTH, _ROW, _LEFT = 1040, 16, 150  # of the drawing, in its own pixels
 _COLUMNS, _ROWS = 130, 64  # more of either are put together
 _FAINT = 30  # thousandths of the time, below which a cell stays empty
 _NAMED = 6
-
-_LOST = ("read", "decode", "hand over", "checkpoint", "wait for the others")
-"""What is time lost. The rest of a cell is the step itself."""
 
 
 class Cell(NamedTuple):
@@ -30,7 +28,7 @@ def section(runs: Sequence[Record]) -> str:
     drawn = [_of(run) for run in runs if any(len(_ranks(line)) > 1 for line in run.train)]
     if not drawn:
         return ""
-    keys = "".join(f'<span><span class="key l{i}"></span>{name}</span>' for i, name in enumerate(_LOST))
+    keys = "".join(f'<span><span class="key l{i}"></span>{name}</span>' for i, name in enumerate(LOST))
     note = '<span class="quiet">the stronger, the more of the time; empty: computing</span>'
     return "\n".join(["<h2>Timeline of the ranks</h2>", f'<p class="legend">{keys}{note}</p>', *drawn])
 
@@ -52,9 +50,9 @@ def held_up(lines: Sequence[Line]) -> list[tuple[int, str, str, float]]:
 
 
 def _mean(lines: Sequence[Line], rank: int) -> Cell:
-    sums = dict.fromkeys(_LOST, 0.0)
+    sums = dict.fromkeys(LOST, 0.0)
     for line in lines:
-        for stage in _LOST:
+        for stage in LOST:
             column = line["stages"][stage]
             sums[stage] += column[rank] / len(lines) if rank < len(column) else 0.0
     stage = max(sums, key=sums.__getitem__)
@@ -77,7 +75,7 @@ def _of(run: Record) -> str:
         name = escape(_name(some, run))
         parts.append(f'<text x="{_LEFT - 8}" y="{_ROW * y + 12}" text-anchor="end">{name}</text>')
         parts += [
-            f'<rect class="l{_LOST.index(cell.stage)}" x="{_LEFT + x * width:.1f}" y="{_ROW * y + 1}" '
+            f'<rect class="l{LOST.index(cell.stage)}" x="{_LEFT + x * width:.1f}" y="{_ROW * y + 1}" '
             f'width="{width:.2f}" height="{_ROW - 2}" opacity="{min(1.0, 0.05 + cell.lost / 600):.2f}">'
             f"<title>{name}: {cell.stage} {cell.lost / 10:.0f} %</title></rect>"
             for x, cell in enumerate(cells(lines, some, columns))
@@ -98,7 +96,7 @@ def _of(run: Record) -> str:
 
 def _ranks(line: Line) -> list[int]:
     """One figure of each rank; none in lines of programs before."""
-    column: list[int] = line.get("stages", {}).get(_LOST[0], [])
+    column: list[int] = line.get("stages", {}).get(LOST[0], [])
     return column
 
 

@@ -1,4 +1,4 @@
 """From batches to weights: one step, and what a run is made of between two.
 
-May import `run` and what that may import.
+May import `run`, `pace`, `augmentation` and what these may import.
 """

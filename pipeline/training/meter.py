@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.batch import Batch
-from pipeline.pace.slowest import STAGES, slowest, waits
+from pipeline.pace.slowest import STAGES, WAIT, slowest, waits
 from pipeline.pace.stages import ForwardClock, Stages
 from pipeline.ranks.distributed import World
 from pipeline.training.learner import Step
@@ -124,7 +124,7 @@ def _told(rows: list[list[float]], hosts: list[str]) -> dict[str, Any]:
         "behind": round(found.behind, 3),
     }
     columns = [*zip(*rows, strict=True), waits(rows)]
-    names = (*STAGES, "wait for the others")
+    names = (*STAGES, WAIT)
     stages = {
         name: [round(1000 * share) for share in column] for name, column in zip(names, columns, strict=True)
     }

@@ -66,7 +66,7 @@ ROOM_MAY_IMPORT = {
     "pipeline.pace": {"pipeline.data", "pipeline.ranks"},
     "pipeline.training": _TRAINING,
     "pipeline.evaluation": _EVALUATION,
-    "pipeline.reporting": {"pipeline.evaluation", "pipeline.run", "pipeline.order"},
+    "pipeline.reporting": {"pipeline.evaluation", "pipeline.run", "pipeline.pace", "pipeline.order"},
     "pipeline.measuring": {"pipeline.training", *_RUN},
     "pipeline.exporting": {"pipeline.training"},
     "pipeline.checking": {"pipeline.run", *_RUN},
