@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch import cli, local
+from tests.unit.launch.mistakes import assert_one_line
 
 
 @pytest.fixture
@@ -104,16 +105,7 @@ def test_a_mistake_ends_in_one_line(
     words = [
         part for word in command for part in ({"CONFIG": [str(config)], "BUILD": BUILD}.get(word, [word]))
     ]
-    try:
-        status = cli.main(words)
-    except SystemExit as end:  # argparse's
-        status = int(str(end.code))
-    assert status == 2
-    out, err = capsys.readouterr()
-    assert err.startswith("error: ")
-    assert message in err
-    assert err.count("\n") == 1
-    assert not out
+    assert_one_line(words, message, capsys)
     assert not started
 
 

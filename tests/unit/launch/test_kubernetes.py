@@ -13,6 +13,7 @@ from launch import cli
 from pipeline import config as configuration
 from tests import commands, shards
 from tests.conftest import need
+from tests.unit.launch.mistakes import assert_one_line
 from tests.unit.launch.stubs import EXPECTED, stub
 
 TRAIN = [
@@ -146,14 +147,7 @@ def test_tasks_are_those_of_one_build(config: Path, capsys: pytest.CaptureFixtur
 def test_a_mistake_ends_in_one_line(
     words: list[str], message: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        status = cli.main(words)
-    except SystemExit as end:  # argparse's
-        status = int(str(end.code))
-    assert status == 2
-    out, err = capsys.readouterr()
-    assert err.startswith("error: ") and message in err and err.count("\n") == 1
-    assert not out
+    assert_one_line(words, message, capsys)
 
 
 def test_a_batch_that_the_pods_cannot_share_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

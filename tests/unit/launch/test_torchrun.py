@@ -6,6 +6,7 @@ import pytest
 
 from launch import cli, torchrun
 from tests import commands, shards
+from tests.unit.launch.mistakes import assert_one_line
 from tests.unit.launch.stubs import EXPECTED
 
 WORDS = ["torchrun", "--hosts", "node-a,10.0.0.2", "--nproc", "8", "--config", "tiny.yaml"]
@@ -45,14 +46,7 @@ def test_the_commands_are_ones_that_the_programs_know(printed: str, config: Path
 def test_a_mistake_ends_in_one_line(
     words: list[str], message: str, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        status = cli.main([*WORDS, *words])
-    except SystemExit as end:  # argparse's
-        status = int(str(end.code))
-    assert status == 2
-    out, err = capsys.readouterr()
-    assert err.startswith("error: ") and message in err and err.count("\n") == 1
-    assert not out
+    assert_one_line([*WORDS, *words], message, capsys)
 
 
 def test_what_there_is_to_train_on_is_said(printed: str, capsys: pytest.CaptureFixture[str]) -> None:
