@@ -63,10 +63,7 @@ def _by_processes(stream: ClipStream, workers: int, steps: int, pin: bool) -> Ge
 def _modules(stream: ClipStream) -> list[str]:
     """What each loader process needs."""
     found = [type(part).__module__ for part in (stream, stream.cutter, stream.shards)]
-    places = {
-        stream.manifest.root,
-        *(stream.manifest.shard_url(i) for i in range(len(stream.manifest.shards))),
-    }
+    places = {stream.manifest.root, *filter(None, (shard.at() for shard in stream.manifest.shards))}
     found += [__name__, *{storage.module_of(place) for place in places}]
     return [name for name in found if name != "__main__"]
 
