@@ -21,7 +21,9 @@ from pipeline.data.splits import check_input, is_labelled
 from pipeline.evaluation import options, outputs, protocol, said, time_order
 from pipeline.evaluation.predictions import Predictions, device_batch, predict
 from pipeline.evaluation.scores import rate
-from pipeline.evaluation.trained import Trained, check_classes
+from pipeline.evaluation.trained import Trained, check_classes, share
+from pipeline.ranks import launcher
+from pipeline.ranks.devices import settle
 from pipeline.ranks.distributed import joined
 from pipeline.ranks.preemption import Preemption
 from pipeline.ranks.program import rank_program
@@ -72,11 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(argv)
 
-    def prepared() -> tuple[Trained, Run]:
-        trained = options.chosen(args, args.overrides)
-        return trained, trained.config.run
+    def prepared() -> tuple[Trained | None, Run]:
+        found = options.chosen(args, args.overrides) if launcher.is_main() else None
+        return found, options.place_of(args.overrides)
 
-    with joined(prepared) as (world, trained):
+    with joined(prepared) as (world, found):
+        trained = share(world, found)
+        settle(trained.config.run)
         split = manifest.load(args.data)
         _check(split, trained, args)
         trained.model.to(world.device)
@@ -87,11 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             score_all = functools.partial(
                 predict, trained.model, split, trained.config, world, batch, between=between, at_once=at_once
             )
-            found, other = score_all(), None
+            scored, other = score_all(), None
             if args.order != "forward":
                 other = score_all(order=args.order)
-        if found:
-            _report(split, trained, args, found, other)
+        if scored:
+            _report(split, trained, args, scored, other)
     return 0
 
 

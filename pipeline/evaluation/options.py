@@ -2,6 +2,8 @@
 
 import argparse
 
+from pipeline import config as configuration
+from pipeline.config import Run
 from pipeline.evaluation import trained
 from pipeline.evaluation.trained import Trained
 from sharding.arguments import place
@@ -35,3 +37,12 @@ def chosen(args: argparse.Namespace, overrides: list[str]) -> Trained:
         if value:
             raise UserError(f"{option} {value}: belongs to --model; a checkpoint has its own")
     return trained.load(args.checkpoint, overrides)
+
+
+def place_of(overrides: list[str]) -> Run:
+    """Where a process computes and how long it waits for others, of which the overrides alone decide.
+
+    A checkpoint was made on another machine, and one process alone reads it.
+    """
+    own = [text for text in overrides if text.startswith("run.")]
+    return configuration.override({"data": {"root": "-"}, "run": {"folder": "-"}}, own, "command line").run

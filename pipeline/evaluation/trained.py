@@ -11,6 +11,8 @@ from blvnet.zoo import Published
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.data.splits import labels_a_video
+from pipeline.ranks.distributed import World
+from pipeline.ranks.shared_state import share_state
 from pipeline.run import checkpoint
 from pipeline.training.network import build_model, check_model
 from sharding import storage
@@ -88,6 +90,18 @@ def published(name: str, file: str, class_file: str | None, overrides: list[str]
             raise UserError(f"{class_file}: {len(classes)} classes, and {name} knows {known.classes}")
     source = {"model": name, "reference_weights": file}
     return Trained(model, config, classes, Settings(), source, known, named=bool(class_file))
+
+
+def share(world: World, found: Trained | None) -> Trained:
+    """The main process's network on every rank, which must all call this: a store sends its file once."""
+    about = {name: value for name, value in vars(found).items() if name != "model"} if found else {}
+    about = world.share(about)
+    state = share_state(world, found.model.state_dict() if found else None)
+    if found:
+        return found
+    model = build_model(about["config"], len(about["classes"]))
+    model.load_state_dict(state or {})
+    return Trained(model=model, **about)
 
 
 def check_classes(found: Trained, split: Manifest) -> None:

@@ -19,6 +19,7 @@ from pipeline.data.stream import ClipStream, Cutter, Passes
 from pipeline.handover.shared import SLOTS
 from pipeline.labels.tensors import Label
 from pipeline.measuring.rates import Rates
+from pipeline.measuring.stopwatch import one_thread
 from pipeline.order import position
 
 _FOR_EVER = 1 << 30  # epochs
@@ -47,7 +48,9 @@ def measure_rates(config: Config, seconds: float) -> Rates:
         return ClipStream(split, cut, at.order, Passes(at.global_batch, _FOR_EVER), 0, consumers, shards)
 
     cutter = train_cutter(config, split.classes)
-    alone, loaded = _Pass(stream(cutter, workers), 0, seconds), _Pass(stream(cutter), workers, seconds)
+    with one_thread():
+        alone = _Pass(stream(cutter, workers), 0, seconds)
+    loaded = _Pass(stream(cutter), workers, seconds)
     read = _Pass(stream(_Nothing()), workers, seconds)
     data, frames, repeats = config.data, config.model.num_frames, config.data.repeats
     return Rates(

@@ -77,7 +77,7 @@ def time_stages(stream: ClipStream, watch: Stopwatch, seconds: float) -> tuple[i
     """
     made = batches(stream, workers=0)
     clips, start = 0, time.perf_counter()
-    with _one_thread():
+    with one_thread():
         while not clips or time.perf_counter() - start < seconds:
             with watch.stage("making"):
                 part = next(made)
@@ -95,7 +95,7 @@ def time_stages(stream: ClipStream, watch: Stopwatch, seconds: float) -> tuple[i
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """What loader processes have. More would wait for one another where other programs have the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -39,6 +39,11 @@ def is_rank() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def is_main() -> bool:
+    """Whether this process is rank 0, or was started alone."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 def follow() -> None:
     """End this process when its launcher is gone, however that ended; a program that was started alone has none.
 

@@ -10,13 +10,17 @@ from pipeline.run.proof import prove
 from sharding import storage
 from sharding.cli import main as blvnet_shard
 from tests import audits
+from tests.faults import fault_proxy
 from tests.processes import run, torchrun
+from tests.stores import S3Server
 from tests.unit.sharding.videos import write_set
 
 
 @pytest.mark.store
 @pytest.mark.world(2)
-def test_build_train_resume_and_evaluate_in_a_bucket(s3: str, tmp_path: Path) -> None:
+def test_build_train_resume_and_evaluate_in_a_bucket(
+    s3: str, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     annotations, videos = write_set(tmp_path, train=10, validation=5, frames=8)
     build = ["build", "--dataset=sthv2", f"--annotations={annotations}", f"--videos={videos}"]
     assert blvnet_shard([*build, f"--out={s3}/shards", "--samples-per-shard=4", "--workers=2"]) == 0
@@ -53,5 +57,10 @@ def test_build_train_resume_and_evaluate_in_a_bucket(s3: str, tmp_path: Path) ->
         "pipeline.evaluate",
         *(f"--checkpoint={s3}/run", f"--data={s3}/shards/validation", f"--out={s3}/run"),
     )
-    assert "validation: 5 videos, views 1 x 1 (uniform), 32 of 32" in run(evaluate).stdout
+    with fault_proxy(int(s3_server.endpoint.rpartition(":")[2])) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        assert "validation: 5 videos, views 1 x 1 (uniform), 32 of 32" in run(evaluate).stdout
+    reads = [r.target for r in proxy.requests if r.method == "GET" and ".pt" in r.target]
+    assert len(reads) == 1, reads  # by one rank of the two
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.endpoint)
     assert json.loads(storage.read_bytes(f"{s3}/run/scores-validation.json"))["split"] == "validation"

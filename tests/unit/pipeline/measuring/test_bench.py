@@ -14,8 +14,10 @@ from pipeline import bench
 from pipeline import config as configuration
 from pipeline.data.clips import TrainCutter
 from pipeline.data.samples import Sample
+from pipeline.labels.tensors import Label
 from pipeline.measuring.headspace import measure_headspace
 from pipeline.measuring.loader import LoaderFigures, advice, measure_loader
+from pipeline.measuring.machine import measure_rates
 from pipeline.measuring.step import measure_step
 from pipeline.measuring.stopwatch import STAGES
 from pipeline.ranks.distributed import World
@@ -49,6 +51,27 @@ def test_the_loaders_figures_belong_together(root: Path, workers: int, repeats: 
     assert figures.first_batch_s > 0
     tars = sum(path.stat().st_size for path in (root / "train").glob("*.tar"))
     assert figures.bytes_per_clip == tars / 15 / repeats
+
+
+def test_what_a_loader_process_has_of_a_core_is_measured_with_as_many_threads(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []  # in this process: loader processes have memory of their own
+    cut = TrainCutter.__call__
+
+    def noted(self: TrainCutter, sample: Sample, rng: np.random.Generator, out: Tensor) -> Label:
+        threads.append(torch.get_num_threads())
+        return cut(self, sample, rng, out)
+
+    monkeypatch.setattr(TrainCutter, "__call__", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        measure_rates(configuration.load("configs/demo.yaml", overrides(root, "data.workers=1")), seconds=0.1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(threads) == {1}
 
 
 def test_the_loaders_report_says_where_the_time_goes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
