@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from sharding.errors import UserError
 if TYPE_CHECKING:
     from pipeline.config import Config
 
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 _PORTS = range(1024, 65536)
 _RESTARTS, _ELASTIC_RESTARTS = 3, 100  # a host that is lost takes ranks of the others with it: that counts
 
@@ -78,6 +80,17 @@ def add_count(
 ) -> None:
     """A number from 1 on."""
     command.add_argument(name, type=at_least_1, metavar="N", default=default, required=required, help=text)
+
+
+def hosts(text: str) -> list[str]:
+    """`first,second`: names or addresses."""
+    found = text.split(",")
+    for host in found:
+        if not _HOST.fullmatch(host):
+            raise argparse.ArgumentTypeError(f"{host!r} is no host; write --hosts first,second")
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError("a host stands there twice")
+    return found
 
 
 def nodes(text: str) -> range:

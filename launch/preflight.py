@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch import local, options, steps
+from launch import local, options, over_ssh, steps
 from sharding.arguments import Arguments, at_least_1
 
 if TYPE_CHECKING:
@@ -27,8 +27,14 @@ def add(commands: "argparse._SubParsersAction[Arguments]") -> None:
     preflight = commands.add_parser(
         "preflight",
         help="look at the nodes before a training",
-        description="Look at each node of this SLURM allocation (or at this machine) by itself, then at an exchange "
-        f"between all, and print one table. Nodes that fail are written to {FAILING}, for sbatch --exclude.",
+        description="Look at each node of this SLURM allocation (or of --hosts, or at this machine) by itself, then at "
+        f"an exchange between all, and print one table. Nodes that fail are written to {FAILING}.",
+    )
+    preflight.add_argument(
+        "--hosts",
+        type=options.hosts,
+        metavar="HOST,HOST",
+        help="these, by ssh without a password: names by which they reach each other",
     )
     preflight.add_argument(
         "--nproc",
@@ -46,14 +52,15 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.checking import verdict
 
     config = configuration.load(args.config, args.overrides)
-    nodes = steps.allocation()
-    rows = look(config, [args.config, *args.overrides], args.nproc or _processes(), nodes, steps.run)
+    nodes = args.hosts or steps.allocation()
+    start = over_ssh.run if args.hosts else steps.run
+    rows = look(config, [args.config, *args.overrides], args.nproc or _processes(), nodes, start)
     print("\n".join(verdict.table(rows)))
     path, bad = Path(FAILING), verdict.failing(rows)
     path.unlink(missing_ok=True)
     if bad:
         path.write_text("".join(f"{node}\n" for node in bad))
-        print(f"{len(bad)} of {len(nodes)} nodes fail; without them: sbatch --exclude=./{path} ...")
+        print(f"{len(bad)} of {len(nodes)} nodes fail; without them: {_without(bad, args.hosts)}")
     return int(any(row.level == "fail" for row in rows))
 
 
@@ -90,9 +97,16 @@ def look(
     return [*rows, verdict.exchange(found, len(meet) or 1, min(rates, default=None))]
 
 
+def _without(bad: list[str], hosts: list[str] | None) -> str:
+    """How to start on the others."""
+    if hosts is None:
+        return f"sbatch --exclude=./{FAILING} ..."
+    return f"--hosts {','.join(host for host in hosts if host not in bad) or '(none is left)'}"
+
+
 def _port(rounds: int) -> int:
     """Another one in each round, and in each job: two may share a node."""
-    return 20000 + (int(os.environ.get("SLURM_JOB_ID", "0")) + rounds) % 10000
+    return 20000 + (int(os.environ.get("SLURM_JOB_ID", os.getpid())) + rounds) % 10000
 
 
 def _reports(lines: Sequence[steps.Line]) -> "tuple[list[Report], dict[str, float]]":

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 _LAST_WORDS_S = 5.0
@@ -42,17 +42,47 @@ def allocation() -> list[str]:
     return done.stdout.split()
 
 
+class Started:
+    """A command that is under way; what it says is read from now on, so that each line has its time."""
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            words, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self._lines: list[Line] = []
+        # In a thread of its own: a silent command ends at the deadline.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def end(self, deadline: float) -> Step:
+        """Wait for it until `deadline`, of the monotonic clock, and end it then."""
+        process = self._process
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(_LAST_WORDS_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self._reader.join(_LAST_WORDS_S)
+        if not self._reader.is_alive():  # else a program of its own session has kept the pipe
+            assert process.stdout is not None
+            process.stdout.close()
+        return Step(process.returncode, list(self._lines))
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        self._lines.extend(Line(text.rstrip("\n"), time.time()) for text in self._process.stdout)
+
+
 def run(commands: Sequence[tuple[Sequence[str], Sequence[str]]], limit_s: float) -> list[Step]:
     """`Run` by srun; without nodes ("") as a child of this process."""
     environment = {**os.environ, "SRUN_CPUS_PER_TASK": os.environ.get("SLURM_CPUS_PER_TASK", "1")}
-    started = [
-        subprocess.Popen(
-            _step(nodes, words), env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
-        for nodes, words in commands
-    ]
     deadline = time.monotonic() + limit_s
-    return [_wait(process, deadline) for process in started]
+    started = [Started(_step(nodes, words), environment) for nodes, words in commands]
+    return [step.end(deadline) for step in started]
 
 
 def _step(nodes: Sequence[str], words: Sequence[str]) -> list[str]:
@@ -63,27 +93,3 @@ def _step(nodes: Sequence[str], words: Sequence[str]) -> list[str]:
         *("srun", "--overlap", "--kill-on-bad-exit=0", f"--nodes={count}", f"--ntasks={count}"),
         *("--ntasks-per-node=1", f"--nodelist={','.join(nodes)}", *words),
     ]
-
-
-def _wait(process: "subprocess.Popen[str]", deadline: float) -> Step:
-    assert process.stdout is not None
-    lines: list[Line] = []
-    out = process.stdout
-    # In a thread of its own, so that each line has its time, and a silent command ends at the deadline.
-    reader = threading.Thread(
-        target=lambda: lines.extend(Line(text.rstrip("\n"), time.time()) for text in out), daemon=True
-    )
-    reader.start()
-    try:
-        process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(_LAST_WORDS_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    reader.join(_LAST_WORDS_S)
-    if not reader.is_alive():  # else a program of its own session has kept the pipe
-        out.close()
-    return Step(process.returncode, list(lines))

@@ -9,7 +9,6 @@ from sharding.arguments import Arguments
 from sharding.errors import UserError
 
 PORT = 29400
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 
 
 def add(commands: "argparse._SubParsersAction[Arguments]") -> None:
@@ -22,7 +21,7 @@ def add(commands: "argparse._SubParsersAction[Arguments]") -> None:
     bare.add_argument(
         "--hosts",
         required=True,
-        type=_hosts,
+        type=options.hosts,
         metavar="HOST,HOST",
         help="names or addresses by which they reach each other; they meet at the first one",
     )
@@ -89,13 +88,3 @@ def as_text(agent: list[str], words: list[str]) -> str:
 def run_name(folder: str) -> str:
     """What a run is called by its folder."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", folder.rstrip("/").rpartition("/")[2]) or "run"
-
-
-def _hosts(text: str) -> list[str]:
-    hosts = text.split(",")
-    for host in hosts:
-        if not _HOST.fullmatch(host):
-            raise argparse.ArgumentTypeError(f"{host!r} is no host; write --hosts first,second")
-    if len(set(hosts)) < len(hosts):
-        raise argparse.ArgumentTypeError("a host stands there twice")
-    return hosts

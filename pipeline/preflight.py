@@ -52,9 +52,10 @@ def parser() -> Arguments:
     together.add_argument(
         "--first", required=True, metavar="HOST:PORT", help="where the node of rank 0 listens"
     )
-    rank, ranks = os.environ.get("SLURM_PROCID", "0"), os.environ.get("SLURM_NTASKS", "1")
-    together.add_argument("--rank", type=int, default=int(rank), help="(default: SLURM's)")
-    together.add_argument("--ranks", type=at_least_1, default=int(ranks), help="(default: SLURM's)")
+    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID", "0")
+    ranks = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1")
+    together.add_argument("--rank", type=int, default=int(rank), help="(default: the launcher's, or SLURM's)")
+    together.add_argument("--ranks", type=at_least_1, default=int(ranks), help="(default: likewise)")
     together.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="(default: 10)")
     return parser
 

@@ -29,6 +29,8 @@ from sharding.format.manifest import Manifest
 
 SECONDS = 3.0
 """Of reading from the store, and of decoding as well."""
+NAME = "BLVNET_NODE"
+"""Where hosts are called by names (`blvnet-launch preflight --hosts`), this one's; the others reach it by that."""
 _READERS = 4
 _PART = 8 << 20
 _WIDTH, _HEIGHT, _FRAMES = 340, 256, 8
@@ -49,9 +51,10 @@ def look(config: Config, processes: int, ranks: int) -> Report:
         clips = processes * max(config.data.workers, 1) * frames / config.model.num_frames
         needed = clips * split.bytes / split.samples / 1e6
     cache = config.data.cache
+    called = os.environ.get(NAME)
     return Report(
-        node=os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
-        address=socket.gethostname(),
+        node=called or os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+        address=called or socket.gethostname(),
         clock=0.0,
         versions=versions(),
         devices=found,

@@ -1,5 +1,6 @@
 """Hosts on this machine: network namespaces with a bridge between them, each with a host name of its own."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -50,8 +51,24 @@ class Network:
 
 
 @contextmanager
+def _alone() -> Iterator[None]:
+    """The hosts' names are fixed: one test at a time has them, in whichever process it runs."""
+    folder = os.open("/run", os.O_RDONLY)  # a lock that leaves no file
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextmanager
 def network_of(hosts: list[str], folder: Path) -> Iterator[Network]:
     """Make the hosts, some of `HOSTS`; afterwards remove every trace of them."""
+    with _alone():
+        yield from _network_of(hosts, folder)
+
+
+def _network_of(hosts: list[str], folder: Path) -> Iterator[Network]:
     hosts_file = folder / "hosts"
     names = [("127.0.0.1", "localhost"), *((ADDRESSES[host], host) for host in hosts)]
     hosts_file.write_text("".join(f"{address} {name}\n" for address, name in names))

@@ -2,13 +2,14 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from launch import cli, preflight, steps
+from launch import cli, over_ssh, preflight, steps
 from launch.steps import Line, Step
 from pipeline import config as configuration
 from pipeline.checking import verdict
@@ -160,6 +161,49 @@ def test_srun_is_asked_for_one_task_a_node(
         "6 --overlap --kill-on-bad-exit=0 --nodes=2 --ntasks=2 --ntasks-per-node=1 --nodelist=n1,n2 python -V"
     )
     assert step.lines[0].text == expected
+
+
+def test_hosts_are_asked_by_ssh_and_told_their_names_and_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub(tmp_path / "bin", "ssh", 'echo "$*" | cut -d" " -f1-5; bash -c "${@: -1}"; test "$5" != b')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    program = "import os; print(*map(os.environ.get, ('BLVNET_NODE', 'RANK', 'WORLD_SIZE')), os.getcwd())"
+    alone, both = over_ssh.run(
+        [(["a"], ["python", "-c", program]), (["c", "b"], ["python", "-c", program])], 20.0
+    )
+    options = "-o BatchMode=yes -o ConnectTimeout=10"
+    assert [line.text for line in alone.lines] == [f"{options} a", f"a 0 1 {Path.cwd()}"]
+    assert [line.text for line in both.lines] == [
+        *(f"{options} c", f"c 0 2 {Path.cwd()}"),
+        *(f"{options} b", f"b 1 2 {Path.cwd()}"),
+    ]
+    assert (alone.status, both.status) == (0, 1)
+
+
+def test_what_runs_on_a_host_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As where the connection has broken: the end of ssh is not the end of what it began.
+    stub(tmp_path / "bin", "ssh", 'setsid bash -c "${@: -1}" & echo begun; wait')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    program = (
+        f"import os, time; print(os.getpid(), file=open('{tmp_path}/pid', 'w'), flush=True); time.sleep(99)"
+    )
+    (step,) = over_ssh.run([(["a"], ["python", "-c", program])], 2.0)
+    assert [line.text for line in step.lines] == ["begun"] and step.status != 0
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_the_hosts_that_are_left_are_said(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(over_ssh, "run", Cluster({"n3": FAULTS[3][1]}).start)
+    words = ["preflight", "--hosts", ",".join(NODES), "--config", "tiny.yaml", "--nproc", "2"]
+    assert cli.main(words) == 1
+    assert capsys.readouterr().out.endswith("1 of 4 nodes fail; without them: --hosts n1,n2,n4\n")
 
 
 def test_this_machine_alone_is_looked_at(

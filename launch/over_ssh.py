@@ -1,0 +1,41 @@
+"""Runs a command on hosts by ssh, where there is no scheduler, for a limited time: see `launch.steps`."""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.steps import Started, Step
+
+_SSH = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
+NODE = "BLVNET_NODE"
+"""Tells a command the name by which its host is called here, and reached by the others."""
+
+
+def run(commands: Sequence[tuple[Sequence[str], Sequence[str]]], limit_s: float) -> list[Step]:
+    """`launch.steps.Run`. The hosts of a command are told their ranks, as torchrun tells them.
+
+    They have this program, and this folder, in the same place.
+    """
+    deadline = time.monotonic() + limit_s
+    started = [
+        [
+            Started([*_SSH, host, _remote(host, rank, len(hosts), words, limit_s)], os.environ)
+            for rank, host in enumerate(hosts)
+        ]
+        for hosts, words in commands
+    ]
+    return [_together([host.end(deadline) for host in hosts]) for hosts in started]
+
+
+def _remote(host: str, rank: int, ranks: int, words: Sequence[str], limit_s: float) -> str:
+    """What the host's shell is to do. It ends by itself: the end of ssh would not end it."""
+    told = [f"{NODE}={host}", f"RANK={rank}", f"WORLD_SIZE={ranks}"]
+    command = ["env", *told, "timeout", "--kill-after=5", f"{limit_s:g}", sys.executable, *words[1:]]
+    return f"cd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(command)}"
+
+
+def _together(steps: Sequence[Step]) -> Step:
+    return Step(max(abs(step.status) for step in steps), [line for step in steps for line in step.lines])
