@@ -53,7 +53,18 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     _add_what(build, "build", archives=True).add_argument(
         "--out", required=True, metavar="URL", type=place, help="where the shards go, one folder a split"
     )
-    _add_settings(build)
+    settings = _add_settings(build)
+    settings.add_argument(
+        "--store",
+        choices=("jpeg", "film"),
+        default="jpeg",
+        help="jpeg: every frame as a JPEG; film: the film's own bytes, far fewer, decoded when used (default: jpeg)",
+    )
+    settings.add_argument(
+        "--jpeg-hash",
+        action="store_true",
+        help="with --store film: also compute the SHA-256 of the JPEG shards, which data.films=jpeg is checked against",
+    )
 
     run = build.add_argument_group("how")
     _add_workers(run)
@@ -269,7 +280,7 @@ def _add_what(command: argparse.ArgumentParser, verb: str, archives: bool = Fals
     return source
 
 
-def _add_settings(command: argparse.ArgumentParser) -> None:
+def _add_settings(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     picture = command.add_argument_group("settings (recorded in the manifest)")
     picture.add_argument(
         "--input",
@@ -302,6 +313,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     picture.add_argument(
         "--follow-links", action="store_true", help="take videos that are links out of the video folder"
     )
+    return picture
 
 
 def _add_split(command: argparse._ActionsContainer, verb: str) -> None:

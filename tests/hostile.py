@@ -243,7 +243,7 @@ SIDECAR: dict[str, Harm] = {
     "no JSON": Harm("not a shard's sidecar (not JSON", sidecar=says(raw="{")),
     "a list": Harm("input should be an object", sidecar=says(raw="[]")),
     "JSON nested without end": Harm("recursion limit", sidecar=says(raw=DEEP.decode())),
-    "another format": Harm("format version 3, this program reads version 1", sidecar=says(format=3)),
+    "another format": Harm("format version 4, this program reads version 1", sidecar=says(format=4)),
     "no samples": Harm("(samples: field required)", sidecar=lacks("samples")),
     "samples that are a text": Harm("samples: input should be a valid array", sidecar=says(samples="x")),
     "a row of something else": Harm("samples.0: input should be", sidecar=says(samples=[1] * SAMPLES)),

@@ -6,7 +6,7 @@ from sharding.errors import UserError
 from sharding.foreign import sample as foreign
 from sharding.format import mjpeg
 from sharding.format.mjpeg import Array, Colours
-from sharding.format.shard import IndexedRow, Meta, SampleRow, unpack
+from sharding.format.shard import FilmRow, IndexedRow, Meta, SampleRow, unpack
 from sharding.format.turbojpeg import Region
 
 
@@ -23,11 +23,28 @@ class Span:
     content: bytes
 
 
+class Turned(bytes):
+    """What a film was turned to on its way here: a sample's span as an ordinary build writes it, for `Span.content`.
+
+    `row` is what that build's sidecar would say of it; where the film cannot be turned, `fault` says why.
+    """
+
+    row: SampleRow
+    fault: str | None = None
+
+    @staticmethod
+    def of(content: bytes, row: SampleRow, fault: str | None = None) -> "Turned":
+        """Such content."""
+        made = Turned(content)
+        made.row, made.fault = row, fault
+        return made
+
+
 @dataclass(frozen=True)
 class Sample:
     """One sample: the sidecar's row, the shard's URL, what its `.json` member says, and its Motion-JPEG blob.
 
-    Of an indexed tar, `meta` is what the sidecar says, `blob` the whole span, and `frames` what knows the frames in it.
+    Of a film, or of an indexed tar, `blob` is the whole span, and `frames` what knows the frames in it.
     """
 
     row: SampleRow
@@ -48,13 +65,15 @@ def checked(span: Span) -> Sample:
     """The sample in `span`, not copied. Raises `DamagedError` where it is not what its row says (`shard.unpack`)."""
     row, size = span.row, len(span.content)
     where = f"sample {row.key}, bytes {row.offset} to {row.offset + row.bytes}"
+    if isinstance(span.content, Turned):
+        return _turned(span.content, span.url, where)
     indexed = isinstance(row, IndexedRow)
     remedy = f"run blvnet-shard verify, and {'index again' if indexed else 'build --repair'}"
     if size < row.bytes:
         end = f"ends at byte {row.offset + size}, inside" if size else "ends before"
         raise DamagedError(f"{span.url}: {end} {where}; {remedy}")
     try:
-        if isinstance(row, IndexedRow):
+        if isinstance(row, IndexedRow | FilmRow):
             return Sample(row, span.url, *_of_index(row, span.content))
         meta, blob = unpack(row, span.content)
     except ValueError as error:
@@ -62,6 +81,15 @@ def checked(span: Span) -> Sample:
     return Sample(row, span.url, meta, blob)
 
 
-def _of_index(row: IndexedRow, content: bytes) -> tuple[Meta, memoryview, foreign.Frames]:
+def _turned(content: Turned, url: str, where: str) -> Sample:
+    if content.fault is not None:
+        raise DamagedError(
+            f"{url}: {where}: cannot be turned to JPEGs: {content.fault}; set data.films=decode"
+        )
+    meta, blob = unpack(content.row, content)
+    return Sample(content.row, url, meta, blob)
+
+
+def _of_index(row: IndexedRow | FilmRow, content: bytes) -> tuple[Meta, memoryview, foreign.Frames]:
     meta, frames = foreign.unpack(row, content)
     return meta, memoryview(content), frames

@@ -1,6 +1,7 @@
 """A shard set as a map-style data set: any sample by its number, with one ranged read."""
 
 import bisect
+from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from pipeline.streaming.reading import read
 from pipeline.streaming.transforms import applied
 from pipeline.streaming.video import Transform, Video
 from sharding.format import manifest
-from sharding.format.shard import SampleRow
+from sharding.format.shard import IndexedRow, SampleRow
 
 
 class ShardDataset(torch.utils.data.Dataset[tuple[Any, torch.Tensor]]):
@@ -35,7 +36,7 @@ class ShardDataset(torch.utils.data.Dataset[tuple[Any, torch.Tensor]]):
         self._split, self._transform = manifest.load(str(url)), transform
         self._ends = list(accumulate(row.samples for row in self._split.shards))
         self._shards = StoredShards(self._split)
-        self._rows: dict[int, _Rows] = {}
+        self._row_of: dict[int, Callable[[int], SampleRow]] = {}
 
     @property
     def classes(self) -> list[str]:
@@ -62,10 +63,15 @@ class ShardDataset(torch.utils.data.Dataset[tuple[Any, torch.Tensor]]):
             raise IndexError(f"sample {i} of {samples}")
         i %= samples
         shard = bisect.bisect_right(self._ends, i)
-        if shard not in self._rows:
-            self._rows[shard] = _Rows.of(self._shards.rows(shard))
-        row = self._rows[shard].row(i - (self._ends[shard] - self._split.shards[shard].samples))
+        if shard not in self._row_of:
+            self._row_of[shard] = _kept(self._shards.rows(shard))
+        row = self._row_of[shard](i - (self._ends[shard] - self._split.shards[shard].samples))
         return read(self._shards, self._split, shard, row)
+
+
+def _kept(rows: list[SampleRow]) -> Callable[[int], SampleRow]:
+    """What gives each of these rows by its number."""
+    return rows.__getitem__ if isinstance(rows[0], IndexedRow) else _Rows.of(rows).row
 
 
 class _Rows(NamedTuple):
@@ -74,6 +80,7 @@ class _Rows(NamedTuple):
     `numbers`: offset, bytes, CRC-32 and frames of each, int64 (samples, 4).
     """
 
+    kind: type[SampleRow]
     keys: list[str]
     labels: list[Label]
     numbers: NDArray[np.int64]
@@ -81,8 +88,8 @@ class _Rows(NamedTuple):
     @staticmethod
     def of(rows: list[SampleRow]) -> "_Rows":
         numbers = np.array([(row.offset, row.bytes, row.crc32, row.frames) for row in rows], np.int64)
-        return _Rows([row.key for row in rows], [row.label for row in rows], numbers)
+        return _Rows(type(rows[0]), [row.key for row in rows], [row.label for row in rows], numbers)
 
     def row(self, i: int) -> SampleRow:
         offset, size, crc32, frames = self.numbers[i].tolist()
-        return SampleRow(self.keys[i], offset, size, crc32, self.labels[i], frames)
+        return self.kind(self.keys[i], offset, size, crc32, self.labels[i], frames)

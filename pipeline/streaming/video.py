@@ -46,10 +46,13 @@ class Video:
         return frames
 
     def jpegs(self, which: Sequence[int] | NDArray[Any] | None = None) -> list[bytes]:
-        """Frames `which`, or all, as the JPEG files that they are stored as; `UserError` for tars that others made."""
+        """Frames `which`, or all, as the JPEG files that they are stored as.
+
+        `UserError` for films, and for tars that others made.
+        """
         if self._sample.frames is not None:
             raise UserError(
-                f"{self.url}: sample {self.key}: an indexed tar has no JPEG a frame; take decode()"
+                f"{self.url}: sample {self.key}: a film or an indexed tar has no JPEG a frame; take decode()"
             )
         blob, starts = self._sample.blob, self._sample.meta.offsets
         ends = [*starts[1:], len(blob)]

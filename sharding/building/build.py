@@ -110,6 +110,8 @@ def build(request: Request) -> Summary:
     if not request.videos.is_dir():
         raise UserError(f"{request.videos}: no such folder; --videos is the folder of the videos")
     plans = make_plans(request)
+    if request.settings.store == "film":
+        _refuse_parts(plans)
     recipes = {storage.join(request.out, plan.recipe.split): plan.recipe for plan in plans}
     names = {url: claim(url, recipe) for url, recipe in recipes.items()}
     every = [job for plan in plans for job in _jobs(plan, request)]
@@ -127,6 +129,15 @@ def build(request: Request) -> Summary:
     if request.part.count == 1:
         summary.manifests = [manifest.finalize(url, sound) for url in recipes]
     return summary
+
+
+def _refuse_parts(plans: list[Plan]) -> None:
+    for video in chain.from_iterable(shard for plan in plans for shard in plan.shards):
+        if video.start is not None or video.end is not None:
+            raise UserError(
+                f"video {video.key} is a part of {video.path}, and --store film keeps whole films; leave it out, or "
+                "cut the films first"
+            )
 
 
 def _once_read(archives: Downloads) -> Callable[[], Films]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sharding import storage
 from sharding.archives.films import Films
-from sharding.building import sample
+from sharding.building import packing
 from sharding.building.settings import Settings
 from sharding.errors import UserError
 from sharding.format import shard
@@ -56,16 +56,13 @@ def build_shard(common: Common, job: Job, report: pool.Report) -> Sidecar:
     recipe = common.recipes[job.url]
     folder = common.folder if job.films is None else job.films
     with storage.publish(job.place.tar_url) as stream:
-        writer = shard.Writer(stream)
+        packer = packing.packer(stream, common.settings)
         for video in job.videos:
             report(video.key)
             try:
                 if video.key in job.skipped:
                     raise Unusable(job.skipped[video.key])
-                meta, jpegs = sample.encode(video, folder, common.settings)
-                report(None)
-                with jpegs:
-                    writer.add(video.key, meta, jpegs, jpegs.bytes)
+                packer.add(video, folder, report)
             except Unusable as reason:
                 failures.append(Failure(video.key, str(reason)))
             except OSError as error:
@@ -74,8 +71,8 @@ def build_shard(common: Common, job: Job, report: pool.Report) -> Sidecar:
                     f"(long videos need room in {tempfile.gettempdir()})"
                 ) from error
         report(None)
-        writer.finish()
+        packer.finish()
         confirm(job.url, recipe)
-    sidecar = writer.sidecar(job.place.tar_name, failures, recipe)
+    sidecar = packer.sidecar(job.place.tar_name, failures, recipe)
     shard.save_sidecar(job.place.sidecar_url, sidecar)
     return sidecar

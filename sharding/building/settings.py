@@ -35,6 +35,10 @@ class Settings:
 
     input: Literal["rgb", "flow", "image"] = "rgb"
     "Videos in colour, folders of optical flow, or single pictures. Videos' recipes do not record it, as before."
+    store: Literal["jpeg", "film"] = "jpeg"
+    "What a sample is: JPEGs of its frames, or the film as it came. Recipes of JPEGs do not record it, as before."
+    jpeg_hash: bool = False
+    "Of films: whether the build computes what shard of JPEGs each shard of them becomes."
 
     def __post_init__(self) -> None:
         least = {"short_side": 16, "quality": 1, "max_frames": MIN_FRAMES, "samples_per_shard": 1, "seed": 0}
@@ -51,10 +55,34 @@ class Settings:
             for option, given in (("--fps", self.fps), ("--max-frames", self.max_frames)):
                 if given is not None:
                     raise UserError(f"{option} {given}: {why}; leave it out with --input {self.input}")
+        self._check_store()
+
+    def _check_store(self) -> None:
+        if self.store == "jpeg":
+            if self.jpeg_hash:
+                raise UserError(
+                    "--jpeg-hash: shards of JPEGs have it anyway; leave it out, or add --store film"
+                )
+            return
+        if self.input != "rgb":
+            raise UserError(
+                f"--store film: with --input {self.input} there are pictures, not films; leave it out"
+            )
+        for option, given in (("--fps", self.fps), ("--max-frames", self.max_frames)):
+            if given is not None:
+                raise UserError(f"{option} {given}: a film keeps every frame; leave it out with --store film")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         values = dataclasses.asdict(self)
         if self.input == "rgb":
             del values["input"]
+        if self.store == "jpeg":
+            del values["store"]
+        if not self.jpeg_hash:
+            del values["jpeg_hash"]
         return values
+
+    def of_jpegs(self) -> "Settings":
+        """Of a build that makes JPEGs of the films that this one keeps."""
+        return dataclasses.replace(self, store="jpeg", jpeg_hash=False)

@@ -26,10 +26,9 @@ def take(manifests: Iterable[Manifest], workers: int, on_sample: OnSample) -> Fi
     splits, keys, rows = [], list[str](), [np.zeros(0, ROW)]
     with ThreadPoolExecutor(workers) as threads:
         for number, made in enumerate(manifests):
-            if made.indexed:
-                raise UserError(
-                    f"{made.root}: an index of others' tars; fingerprints are of shards that were built"
-                )
+            if made.indexed or made.of_films:
+                what = "films as they came" if made.of_films else "an index of others' tars"
+                raise UserError(f"{made.root}: {what}; fingerprints are of shards of JPEGs that were built")
             failures = {failure.key: failure.reason for failure in made.failures}
             places = [(made.shard_url(i), sidecar.samples) for i, sidecar in enumerate(made.sidecars())]
             labels = sorted({row.label for _, rows in places for row in rows if isinstance(row.label, tuple)})

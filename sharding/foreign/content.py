@@ -1,5 +1,6 @@
 """What a sample of a tar holds: its pictures in the order of frames, or its film, and how large a frame is."""
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -123,7 +124,7 @@ def _film(member: Member, read: Read) -> Content:
     from sharding.foreign import films  # FFmpeg's libraries, which pictures do without
 
     try:
-        facts = films.look(read(member))
+        facts = films.look(io.BytesIO(read(member)))
     except Unusable as reason:
         raise Unusable(f"{member.name}: {reason}") from None
     return Content("film", facts.width, facts.height, facts.frames, [(member.content, member.size)])

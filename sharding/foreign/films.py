@@ -1,4 +1,7 @@
-"""Films that lie in tars as they came: what is known of them, and the frames that a clip needs, decoded when used."""
+"""Films that lie in tars as they came: what is known of them, and the frames that a clip needs, decoded when used.
+
+A film is given as its bytes. Where it has a `name`, FFmpeg looks at that as it would at a file's.
+"""
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,11 +37,11 @@ class Facts:
     frames: int
 
 
-def look(content: bytes) -> Facts:
+def look(content: io.BytesIO) -> Facts:
     """What is known of a film: every frame is decoded, for no header tells how many can be. Raises `Unusable`."""
     count, size = 0, (0, 0)
     with reasons():
-        film = Film(io.BytesIO(content))
+        film = Film(content)
         try:
             for _, frame in film.frames(None, None):
                 size = size if count else _Shown(film, frame).size
@@ -51,23 +54,23 @@ def look(content: bytes) -> Facts:
 
 
 def chosen(
-    content: bytes, which: Iterable[int], size: tuple[int, int], colours: Colours
+    content: io.BytesIO, which: Iterable[int], size: tuple[int, int], colours: Colours, resized: bool = False
 ) -> Iterator[tuple[int, Array]]:
     """Frames `which` of a film in ascending order, each with its number: upright, square pixels, all of `size`.
 
     Frames that nobody asked for are decoded up to the last of `which`, for others are made of them, and not converted.
-    Raises ValueError where the film is damaged, has fewer frames, or is of another size.
+    Raises ValueError where the film is damaged, has fewer frames, or is of another size, unless it is to be `resized`.
     """
     wanted = sorted(set(which))
     left = iter(wanted)
     next_one = next(left, None)
     try:
         with reasons():
-            film = Film(io.BytesIO(content))
+            film = Film(content)
             try:
                 shown: _Shown | None = None
                 for number, (_, frame) in enumerate(film.frames(None, None)):
-                    shown = shown or _Shown(film, frame)
+                    shown = shown or _Shown(film, frame, size if resized else None)
                     if shown.size != size:
                         (w, h), (width, height) = shown.size, size
                         raise ValueError(f"its frames are {w}x{h}, should be {width}x{height}")
@@ -84,24 +87,34 @@ def chosen(
 
 
 def decode(
-    content: bytes, which: Sequence[int], size: tuple[int, int], colours: Colours, region: Region, out: Array
+    content: io.BytesIO,
+    which: Sequence[int],
+    size: tuple[int, int],
+    colours: Colours,
+    region: Region,
+    out: Array,
+    resized: bool = False,
 ) -> None:
     """Fill `out` with `region` of frames `which`, as `chosen` has them."""
     places: dict[int, list[int]] = {}
     for place, number in enumerate(which):
         places.setdefault(number, []).append(place)
     x, y, w, h = region
-    for number, picture in chosen(content, places, size, colours):
+    for number, picture in chosen(content, places, size, colours, resized):
         out[places[number]] = picture[y : y + h, x : x + w]
 
 
 class _Shown:
-    """How the frames of one film are shown: the first of them decides."""
+    """How the frames of one film are shown, of `size` if that is given: the first of them decides."""
 
-    def __init__(self, film: Film, first: VideoFrame) -> None:
-        self._scaled = target_size(first.width, first.height, None, aspect=film.aspect)
+    def __init__(self, film: Film, first: VideoFrame, size: tuple[int, int] | None = None) -> None:
         self._turn = turn_of(first)
-        self.size = self._scaled[::-1] if self._turn.transpose else self._scaled
+        if size is None:
+            self._scaled = target_size(first.width, first.height, None, aspect=film.aspect)
+            self.size = self._scaled[::-1] if self._turn.transpose else self._scaled
+        else:
+            self._scaled = size[::-1] if self._turn.transpose else size
+            self.size = size
         if fault := header.size_fault(*self.size):
             raise Unusable(fault)
         self._swscale = VideoReformatter()

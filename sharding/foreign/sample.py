@@ -1,5 +1,6 @@
-"""What lies in the span of a sample of an indexed tar, for those who read it."""
+"""What lies in the span of a sample of an indexed tar, or of a shard of films, for those who read it."""
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +10,7 @@ from isal import isal_zlib
 from sharding.foreign import headers
 from sharding.format import mjpeg, shard
 from sharding.format.mjpeg import Array, Colours
-from sharding.format.shard import IndexedRow, Meta, SampleRow
+from sharding.format.shard import FilmRow, IndexedRow, Meta, SampleRow
 from sharding.format.turbojpeg import Region
 
 Room = Callable[[tuple[int, ...]], Array]
@@ -38,18 +39,22 @@ def of_any(row: SampleRow, span: bytes) -> tuple[Meta, Frames]:
 
     Raises ValueError where `span` is not that sample.
     """
-    if isinstance(row, IndexedRow):
+    if isinstance(row, IndexedRow | FilmRow):
         return unpack(row, span)
     meta, blob = shard.unpack(row, span)
     ends = [*meta.offsets[1:], len(blob)]
     return meta, JpegFrames([blob[start:end] for start, end in zip(meta.offsets, ends, strict=True)])
 
 
-def unpack(row: IndexedRow, span: bytes) -> tuple[Meta, Frames]:
+def unpack(row: IndexedRow | FilmRow, span: bytes) -> tuple[Meta, Frames]:
     """What is known of the sample of `row`, and its frames, without a copy.
 
     Raises ValueError where `span` is not that sample.
     """
+    if isinstance(row, FilmRow):
+        about, film = shard.unpack_film(row, span)
+        meta = Meta(row.label, row.frames, [0], about.width, about.height, about.fps, about.text)
+        return meta, FilmFrames(film.content, row.frames, film.name)
     if isal_zlib.crc32(span) != row.crc32:
         raise ValueError("its CRC-32 differs")
     view = memoryview(span)
@@ -109,10 +114,11 @@ class PictureFrames:
 
 @dataclass(frozen=True)
 class FilmFrames:
-    """A film of so many frames."""
+    """A film of so many frames. One with a `name` was built into its shard: its frames are resized, others are not."""
 
     film: memoryview
     frames: int
+    name: str | None = None
 
     def decode(
         self, which: Sequence[int], size: tuple[int, int], colours: Colours, region: Region, room: Room
@@ -121,13 +127,13 @@ class FilmFrames:
 
         channels = 1 if colours == "GRAY" else 3
         out = room((len(which), region.height, region.width, channels))
-        films.decode(bytes(self.film), which, size, colours, region, out)
+        films.decode(self._film(), which, size, colours, region, out, self._resized)
         return out
 
     def each(self, which: Sequence[int], size: tuple[int, int]) -> Iterator[Array]:
         from sharding.foreign import films
 
-        for _, picture in films.chosen(bytes(self.film), which, size, "RGB"):
+        for _, picture in films.chosen(self._film(), which, size, "RGB", self._resized):
             yield picture
 
     def check(self, size: tuple[int, int]) -> None:
@@ -135,10 +141,22 @@ class FilmFrames:
         from sharding.sources.fault import Unusable
 
         try:
-            found = films.look(bytes(self.film))
+            found = films.look(self._film())
         except Unusable as reason:
             raise ValueError(str(reason)) from None
-        if (found.frames, found.width, found.height) != (self.frames, *size):
+        if self._resized and found.frames != self.frames:
+            raise ValueError(f"{found.frames} frames, should be {self.frames}")
+        if not self._resized and (found.frames, found.width, found.height) != (self.frames, *size):
             raise ValueError(
                 f"{found.frames} frames of {found.width}x{found.height}, should be {self.frames} of {size[0]}x{size[1]}"
             )
+
+    @property
+    def _resized(self) -> bool:
+        return self.name is not None
+
+    def _film(self) -> io.BytesIO:
+        film = io.BytesIO(self.film)
+        if self.name is not None:
+            film.name = self.name  # FFmpeg looks at it as it would at a file's
+        return film

@@ -14,15 +14,21 @@ from sharding.errors import UserError
 from sharding.format import recipe as recipes
 from sharding.format import schema
 from sharding.format.shard import (
+    FILM_FORMAT,
+    FORMAT,
+    INDEXED_FORMAT,
     Count,
     Failure,
+    FilmSidecar,
     IndexedSidecar,
+    JpegShard,
     Place,
     Recipe,
     Sha256,
     Sidecar,
     TarName,
     format_of,
+    has_films,
     has_several_labels,
     is_indexed,
     load_sidecar,
@@ -61,6 +67,10 @@ class ShardRow:
         """The URL of its tar, where that does not lie beside the manifest."""
         return None
 
+    def becomes(self) -> JpegShard | None:
+        """Of a shard of films the shard of JPEGs that it becomes, where that is known."""
+        return None
+
 
 @dataclass(frozen=True)
 class IndexedShardRow(ShardRow):
@@ -78,6 +88,19 @@ class IndexedShardRow(ShardRow):
     def at(self) -> str | None:
         """The URL of its tar."""
         return self.url
+
+
+@dataclass(frozen=True)
+class FilmShardRow(ShardRow):
+    """The same of a shard of films; `jpeg` is what it becomes, where the build was told to compute that."""
+
+    __pydantic_config__ = schema.EXACT
+
+    jpeg: JpegShard | None = None
+
+    def becomes(self) -> JpegShard | None:
+        """The shard of JPEGs that it becomes, where that is known."""
+        return self.jpeg
 
 
 @dataclass(frozen=True)
@@ -125,6 +148,19 @@ class _IndexedFile(_File):
 
 
 @dataclass(frozen=True)
+class _FilmFile(_File):
+    """What the manifest's file holds of a set of films."""
+
+    __pydantic_config__ = schema.OPEN
+
+    shards: schema.Rows[FilmShardRow]  # type: ignore[assignment] # nobody changes the list
+
+    def fault(self) -> str | None:
+        """What in it cannot be true of any set of films, or None."""
+        return super().fault() if has_films(self.settings) else "its settings are not those of films"
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One split of a shard set. `root` is the URL of its folder, `sha256` that of the manifest file itself."""
 
@@ -144,6 +180,11 @@ class Manifest:
     def indexed(self) -> bool:
         """Whether its tars are others', which were indexed where they lie; else they were built."""
         return is_indexed(self.settings)
+
+    @property
+    def of_films(self) -> bool:
+        """Whether its shards hold films as they came; else they hold pictures, or whatever an index finds."""
+        return has_films(self.settings)
 
     @property
     def several_labels(self) -> bool:
@@ -180,9 +221,10 @@ class Manifest:
         recipe = sidecar.recipe
         found = (sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), recipe.classes)
         same_labels = has_several_labels(recipe.settings) == self.several_labels
-        same_place = (sidecar.url if isinstance(sidecar, IndexedSidecar) else None) == row.at()
+        today = entry(sidecar).row
+        same_rest = (today.at(), today.becomes()) == (row.at(), row.becomes())
         same = found == (row.name, row.bytes, row.sha256, row.samples, self.classes)
-        if not (same and same_labels and same_place):
+        if not (same and same_labels and same_rest):
             remedy = "index again" if self.indexed else "run blvnet-shard finalize"
             raise UserError(f"{url}: not the sidecar that the manifest was made from; {remedy}")
         return sidecar
@@ -203,7 +245,8 @@ def load(url: str) -> Manifest:
         raise UserError(f"{file}: no such manifest; build the split, or finish it with blvnet-shard finalize")
     data = storage.read_bytes(file)
     remedy = "run blvnet-shard finalize, or index, whichever made it"
-    found = parse_file(_File, file, data, "a manifest", remedy, _IndexedFile)
+    kinds: dict[int, type[_File]] = {FORMAT: _File, INDEXED_FORMAT: _IndexedFile, FILM_FORMAT: _FilmFile}
+    found = parse_file(kinds, file, data, "a manifest", remedy)
     if fault := found.fault():
         raise UserError(f"{file}: {fault}; {remedy}")
     return Manifest(root=root, sha256=hashlib.sha256(data).hexdigest(), **vars(found))
@@ -244,8 +287,12 @@ def entry(sidecar: Sidecar) -> Entry:
     """What a manifest keeps of this one."""
     frames = sum(row.frames for row in sidecar.samples)
     about = sidecar.name, sidecar.bytes, sidecar.sha256, len(sidecar.samples), frames
-    row = IndexedShardRow(*about, sidecar.url) if isinstance(sidecar, IndexedSidecar) else ShardRow(*about)
-    return Entry(row, sidecar.failures)
+    match sidecar:
+        case IndexedSidecar():
+            return Entry(IndexedShardRow(*about, sidecar.url), sidecar.failures)
+        case FilmSidecar():
+            return Entry(FilmShardRow(*about, sidecar.jpeg), sidecar.failures)
+    return Entry(ShardRow(*about), sidecar.failures)
 
 
 def finalize(url: str, known: Mapping[Place, Entry] | None = None) -> Manifest:
@@ -317,7 +364,7 @@ def _content(recipe: Recipe, entries: list[Entry]) -> dict[str, Any]:
         "settings": recipe.settings,
         "annotations": recipe.annotations,
         "classes": recipe.classes,
-        "shards": [asdict(row) for row in rows],
+        "shards": [{name: value for name, value in asdict(row).items() if value is not None} for row in rows],
         "failures": [asdict(failure) for entry in entries for failure in entry.failures],
     }
 

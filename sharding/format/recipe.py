@@ -42,9 +42,8 @@ def save(folder: str, recipe: Recipe) -> None:
 def load(folder: str) -> Recipe:
     """The recipe of the split in `folder`. Raises `UserError` where it is missing or malformed."""
     url = storage.join(folder, NAME)
-    return parse_file(
-        _File, url, storage.read_bytes(url), "a recipe", "remove it and run its build again"
-    ).recipe
+    remedy = "remove it and run its build again"
+    return parse_file({FORMAT: _File}, url, storage.read_bytes(url), "a recipe", remedy).recipe
 
 
 def check(folder: str, recipe: Recipe, found: Recipe) -> None:

@@ -3,15 +3,17 @@
 A sample is two members, `<key>.json` and then `<key>.mjpeg`. Its span is both members with their headers and
 padding; a reader that knows the span's offset reads nothing else. The tar's headers hold no time and no user, so
 equal samples give equal bytes.
+
+In a set of films the second member is the film's own file, `<key>.webm` or another ending.
 """
 
 import hashlib
 import json
 import tarfile
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Annotated, Any, BinaryIO, Literal, TypeVar
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, TypeVar
 
 from isal import isal_zlib
 from pydantic import AfterValidator, Field, StringConstraints
@@ -24,6 +26,8 @@ from sharding.format.keys import foreign_key_fault, key_fault
 FORMAT = 1
 INDEXED_FORMAT = 2
 """Of the index of tars that others made (`sharding.foreign`); programs that know version 1 alone refuse it."""
+FILM_FORMAT = 3
+"""Of shards that hold films as they came; programs that know versions 1 and 2 alone refuse it."""
 _BLOCK = tarfile.BLOCKSIZE
 _PIECE = 16 << 20
 _MOST_BYTES = (8 << 30) - 1
@@ -55,6 +59,7 @@ _Side = Annotated[int, Field(ge=1, le=header.MAX_SIDE)]
 
 _LABELS, _SEVERAL = "labels", "several"
 _LAYOUT, _WEBDATASET = "layout", "webdataset"
+_STORE, _FILM = "store", "film"
 
 
 def with_several_labels(settings: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +82,15 @@ def is_indexed(settings: dict[str, Any]) -> bool:
     return settings.get(_LAYOUT) == _WEBDATASET
 
 
+def has_films(settings: dict[str, Any]) -> bool:
+    """Whether the shards of a set with these settings hold films as they came; else they hold JPEGs."""
+    return settings.get(_STORE) == _FILM
+
+
 def format_of(settings: dict[str, Any]) -> int:
     """The format version of the files of a set with these settings."""
+    if has_films(settings):
+        return FILM_FORMAT
     return INDEXED_FORMAT if is_indexed(settings) else FORMAT
 
 
@@ -119,6 +131,23 @@ class IndexedRow(SampleRow):
         if any(start + size > self.bytes for start, size in self.parts):
             return f"a part of it ends behind its {self.bytes} bytes"
         return header.size_fault(self.width, self.height)
+
+
+@dataclass(frozen=True)
+class FilmRow(SampleRow):
+    """A sample that is a film as it came; `frames` are those that it decodes to."""
+
+    __pydantic_config__ = schema.EXACT
+
+
+@dataclass(frozen=True)
+class JpegShard:
+    """The size and SHA-256 of the shard of JPEGs that a shard of films becomes: what an ordinary build writes."""
+
+    __pydantic_config__ = schema.EXACT
+
+    bytes: Count
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
@@ -196,6 +225,37 @@ class IndexedSidecar(Sidecar):
             if fault := row.fault():
                 return f"sample {row.key}: {fault}"
         return super().fault()
+
+
+@dataclass(frozen=True)
+class FilmSidecar(Sidecar):
+    """The same of a shard of films; `jpeg` is what it becomes, where the build was told to compute that."""
+
+    __pydantic_config__ = schema.OPEN
+
+    samples: schema.Rows[FilmRow]  # type: ignore[assignment] # nobody changes the list
+    jpeg: JpegShard | None = None
+
+    def fault(self) -> str | None:
+        """What in it cannot be true of any shard, or None."""
+        return super().fault() if has_films(self.recipe.settings) else "its settings are not those of films"
+
+
+@dataclass(frozen=True)
+class FilmMeta:
+    """What the JSON of a film says, as far as readers use it: `Meta` without offsets.
+
+    `width` and `height` are those of the frames that readers get: an ordinary build's, not the film's own.
+    """
+
+    __pydantic_config__ = schema.OPEN
+
+    label: Label | None
+    frames: Positive
+    width: _Side
+    height: _Side
+    fps: Any = None
+    text: Any = None
 
 
 @dataclass(frozen=True)
@@ -290,20 +350,32 @@ class Writer:
         self.position = 0
         self.rows: list[SampleRow] = []
 
+    @property
+    def sha256(self) -> str:
+        """Over all that was written."""
+        return self._sha256.hexdigest()
+
     def add(self, key: str, meta: dict[str, Any], jpegs: Iterable[bytes], size: int) -> None:
         """Append a sample of `size` bytes of JPEGs, one after another; `meta` has `label` and `frames`."""
+        self.rows.append(SampleRow(*self._add(key, meta, "mjpeg", jpegs, size)))
+
+    def add_film(self, key: str, meta: dict[str, Any], ending: str, film: bytes) -> None:
+        """Append a sample that is a film, whose file has this `ending`."""
+        self.rows.append(FilmRow(*self._add(key, meta, ending, [film], len(film))))
+
+    def _add(
+        self, key: str, meta: dict[str, Any], ending: str, pieces: Iterable[bytes], size: int
+    ) -> tuple[str, int, int, int, Label | None, int]:
         start, self._crc = self.position, 0
         text = json.dumps(meta, ensure_ascii=False, separators=(",", ":")).encode()
         self._put(_header(f"{key}.json", len(text)))
         self._put(text)
         self._pad(_BLOCK)
-        self._put(_header(f"{key}.mjpeg", size))
-        for jpeg in jpegs:
-            self._put(jpeg)
+        self._put(_header(f"{key}.{ending}", size))
+        for piece in pieces:
+            self._put(piece)
         self._pad(_BLOCK)
-        self.rows.append(
-            SampleRow(key, start, self.position - start, self._crc, meta["label"], meta["frames"])
-        )
+        return key, start, self.position - start, self._crc, meta["label"], meta["frames"]
 
     def finish(self) -> None:
         """Write the end of the archive as every tar has it: two empty blocks, filled up to a record."""
@@ -312,7 +384,13 @@ class Writer:
 
     def sidecar(self, name: str, failures: list[Failure], recipe: Recipe) -> Sidecar:
         """The sidecar of what was written."""
-        return Sidecar(name, self.position, self._sha256.hexdigest(), self.rows, failures, recipe)
+        return Sidecar(name, self.position, self.sha256, self.rows, failures, recipe)
+
+    def film_sidecar(
+        self, name: str, failures: list[Failure], recipe: Recipe, jpeg: JpegShard | None
+    ) -> FilmSidecar:
+        """The same of films."""
+        return FilmSidecar(name, self.position, self.sha256, self.rows, failures, recipe, jpeg)  # type: ignore[arg-type]
 
     def _put(self, data: bytes) -> None:
         self._stream.write(data)
@@ -333,8 +411,10 @@ def sidecar_bytes(sidecar: Sidecar) -> bytes:
     """The file of a sidecar."""
     if isinstance(sidecar, IndexedSidecar):
         return _indexed_bytes(sidecar)
-    text = json.dumps({"format": FORMAT, **asdict(sidecar)}, ensure_ascii=False, indent=1)
-    return (text + "\n").encode()
+    content = {"format": format_of(sidecar.recipe.settings), **asdict(sidecar)}
+    if content.get("jpeg", ...) is None:
+        del content["jpeg"]
+    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def _indexed_bytes(sidecar: IndexedSidecar) -> bytes:
@@ -354,7 +434,12 @@ def load_sidecar(url: str) -> Sidecar:
 def parse_sidecar(url: str, data: bytes) -> Sidecar:
     """The same from `data`, which was read from `url`."""
     remedy = "run blvnet-shard build --repair, or index, whichever made it"
-    sidecar = parse_file(Sidecar, url, data, "a shard's sidecar", remedy, IndexedSidecar)
+    kinds: dict[int, type[Sidecar]] = {
+        FORMAT: Sidecar,
+        INDEXED_FORMAT: IndexedSidecar,
+        FILM_FORMAT: FilmSidecar,
+    }
+    sidecar = parse_file(kinds, url, data, "a shard's sidecar", remedy)
     if fault := sidecar.fault():
         raise UserError(f"{url}: not a shard's sidecar ({fault}); {remedy}")
     return sidecar
@@ -367,24 +452,23 @@ class _Versioned:
     format: Any = None
 
 
-def parse_file(
-    kind: type[T], url: str, data: bytes, what: str, remedy: str, indexed: type[T] | None = None
-) -> T:
-    """The `kind` in `data`, which was read from `url`, and is `what` of this format version.
+def parse_file(kinds: Mapping[int, type[T]], url: str, data: bytes, what: str, remedy: str) -> T:
+    """What `data` says, which was read from `url`, and is `what`: of the kind that its format version has.
 
-    `indexed`: the kind where the set is an index of others' tars, if it may be one. Raises `UserError` for anything
-    else, with the `remedy`.
+    Raises `UserError` for anything else, with the `remedy`.
     """
     try:
         found = schema.parse(_Versioned, data).format
-        if found == FORMAT:
-            return schema.parse(kind, data)
-        if found == INDEXED_FORMAT and indexed is not None:
-            return schema.parse(indexed, data)
+        if type(found) is int and found in kinds:
+            return schema.parse(kinds[found], data)
     except ValueError as error:
         raise UserError(f"{url}: not {what} ({error}); {remedy}") from None
-    also = f", and {INDEXED_FORMAT} of an index" if indexed else ""
-    raise UserError(f"{url}: format version {found!r}, this program reads version {FORMAT}{also}")
+    known = [f"{version}{_FORMATS[version]}" for version in sorted(kinds)]
+    versions = " and ".join([", ".join(known[:-1]), known[-1]] if known[1:] else known)
+    raise UserError(f"{url}: format version {found!r}, this program reads version {versions}")
+
+
+_FORMATS = {FORMAT: "", INDEXED_FORMAT: " of an index", FILM_FORMAT: " of films"}
 
 
 def read_span(stream: BinaryIO, size: int) -> bytes:
@@ -407,17 +491,8 @@ def unpack(row: SampleRow, span: bytes) -> tuple[Meta, memoryview]:
     Raises ValueError where `span` is not that sample: its CRC-32 differs, its members are not there, its JSON is not
     that of a sample or contradicts the row, or its first JPEG is not of the size that the JSON states.
     """
-    if isal_zlib.crc32(span) != row.crc32:
-        raise ValueError("its CRC-32 differs")
-    view = memoryview(span)
-    text, position = _member(view, 0, f"{row.key}.json")
-    blob, end = _member(view, position, f"{row.key}.mjpeg")
-    if end != len(view):
-        raise ValueError(f"{len(view) - end} bytes follow the sample")
-    try:
-        meta = schema.parse(Meta, text)
-    except ValueError as error:
-        raise ValueError(f"its JSON: {error}") from None
+    text, _, blob = _members(row, span, "mjpeg")
+    meta = _parsed(Meta, text)
     if fault := meta.fault(row, blob):
         raise ValueError(fault)
     # Whoever goes on may reserve memory for frames of this size.
@@ -425,12 +500,64 @@ def unpack(row: SampleRow, span: bytes) -> tuple[Meta, memoryview]:
     return meta, blob
 
 
+class FilmFile(NamedTuple):
+    """A film that lies in a shard: its file's name there, its bytes without a copy, and the JSON beside it."""
+
+    name: str
+    content: memoryview
+    text: memoryview
+
+
+def unpack_film(row: FilmRow, span: bytes) -> tuple[FilmMeta, FilmFile]:
+    """What the sample of `row` says of itself, and its film.
+
+    Raises ValueError where `span` is not that sample: see `unpack`.
+    """
+    text, name, film = _members(row, span, None)
+    meta = _parsed(FilmMeta, text)
+    if (meta.frames, meta.label) != (row.frames, row.label):
+        raise ValueError("its JSON and the sidecar disagree on frames or label")
+    if fault := header.size_fault(meta.width, meta.height):
+        raise ValueError(fault)
+    return meta, FilmFile(name, film, text)
+
+
+def _members(row: SampleRow, span: bytes, ending: str | None) -> tuple[memoryview, str, memoryview]:
+    """A sample's JSON, and its other member's name and content; that one has any ending if None is given."""
+    if isal_zlib.crc32(span) != row.crc32:
+        raise ValueError("its CRC-32 differs")
+    view = memoryview(span)
+    text, position = _member(view, 0, f"{row.key}.json")
+    name = f"{row.key}.{ending}"
+    if ending is None:
+        found = _name(view, position)
+        start, _, rest = found.rpartition(b".")
+        if start != row.key.encode() or not rest.isalnum():
+            raise ValueError(f"expected the film {row.key} at byte {position}, found {found!r}")
+        name = found.decode()
+    content, end = _member(view, position, name)
+    if end != len(view):
+        raise ValueError(f"{len(view) - end} bytes follow the sample")
+    return text, name, content
+
+
+def _parsed(kind: type[T], text: memoryview) -> T:
+    try:
+        return schema.parse(kind, text)
+    except ValueError as error:
+        raise ValueError(f"its JSON: {error}") from None
+
+
+def _name(view: memoryview, position: int) -> bytes:
+    """The name of the member at `position`: bytes 0-99 of its header."""
+    return bytes(view[position : position + 100]).rstrip(b"\0")
+
+
 def _member(view: memoryview, position: int, name: str) -> tuple[memoryview, int]:
-    """A member's content, and where the next one begins. Name: bytes 0-99, size: octal in 124-135."""
-    found = bytes(view[position : position + _BLOCK])
-    if found[:100].rstrip(b"\0") != name.encode():
-        raise ValueError(f"expected member {name} at byte {position}, found {found[:100].rstrip(bytes(1))!r}")
-    digits = found[124:136].rstrip(b" \0")
+    """A member's content, and where the next one begins. Size: octal in 124-135."""
+    if (found := _name(view, position)) != name.encode():
+        raise ValueError(f"expected member {name} at byte {position}, found {found!r}")
+    digits = bytes(view[position + 124 : position + 136]).rstrip(b" \0")
     if not digits.isdigit():
         raise ValueError(f"member {name} has no size: {digits!r}")
     size = int(digits, 8)

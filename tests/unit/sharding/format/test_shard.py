@@ -126,7 +126,7 @@ def test_a_sidecar_comes_back_as_it_was(tmp_path: Path) -> None:
         (b"\xff", "not a shard's sidecar \\(not JSON"),
         (b"[" * 100_000, "not JSON: recursion limit exceeded"),
         (b"{}", "format version None, this program reads version 1"),
-        (b'{"format": 3}', "format version 3"),
+        (b'{"format": 4}', "format version 4, this program reads version 1, 2 of an index and 3 of films"),
         (b'{"format": 1}', "not a shard's sidecar"),
     ],
 )
