@@ -115,6 +115,8 @@ class Data(Section):
     "Local folder in which shards are kept for the next epoch, shared by all ranks of a node; null: always streamed."
     cache_gb: float = Field(100.0, gt=0)
     "What the cache may hold, in units of 10^9 bytes; what was used longest ago makes room."
+    films: Literal["decode", "jpeg"] = "decode"
+    "Shards of films (build --store film): each clip decodes its film, or the cache turns them to shards of JPEGs."
     corrupt: Literal["stop", "replace"] = "stop"
     "Damaged training samples end the run, or are replaced by the lane's previous good one. Evaluation always ends."
     corrupt_budget: float = Field(0.001, ge=0, le=1)
@@ -126,6 +128,8 @@ class Data(Section):
             raise ValueError(f"size {self.size} is more than short_side {self.short_side}")
         if self.cache and "://" in self.cache:
             raise ValueError(f"cache {self.cache} is no folder of this machine")
+        if self.films == "jpeg" and not self.cache:
+            raise ValueError("films jpeg needs a folder for the shards of JPEGs: set data.cache")
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise ValueError(f"scales {list(self.scales)} must be one or more shares in (0, 1]")
         return self

@@ -22,11 +22,9 @@ from typing import BinaryIO, ClassVar, cast
 
 from isal import isal_zlib
 
-from pipeline.config import Data
-from pipeline.data.shards import Shards, StoredShards
+from pipeline.data.shards import StoredShards
 from sharding import storage
 from sharding.errors import UserError
-from sharding.format.manifest import Manifest
 from sharding.format.shard import SampleRow, read_span
 
 _LOCK = "lock"
@@ -34,12 +32,6 @@ _KEPT = re.compile(r"[0-9a-f]{64}\.kept")
 _FILLING = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{12}\.filling")  # nothing else in the folder is ever touched
 _PIECE = 1 << 20
 _DIGEST = hashlib.sha256().digest_size
-
-
-def shards_of(data: Data, split: Manifest) -> Shards:
-    """Where the shards of `split` come from: the cache that `data` asks for, or the store alone."""
-    stored = StoredShards(split)
-    return CachedShards(stored, ShardCache(data.cache, int(data.cache_gb * 1e9))) if data.cache else stored
 
 
 class ShardCache:
@@ -83,7 +75,7 @@ class ShardCache:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with self.locked():
-                if self._kept(name).exists() or not self._make_room(name, size):
+                if self._kept(name).exists() or self._is_coming(name) or not self.make_room(size):
                     return None
                 temporary = self._folder / f"{name}.{secrets.token_hex(6)}.filling"
                 file = temporary.open("xb", buffering=0)
@@ -112,15 +104,17 @@ class ShardCache:
     def _kept(self, name: str) -> Path:
         return self._folder / f"{name}.kept"
 
-    def _make_room(self, name: str, size: int) -> bool:
-        """Remove what was used longest ago until `size` more bytes fit; False where they cannot, or `name` is on its
-        way."""
+    def _is_coming(self, name: str) -> bool:
+        """Whether somebody fetches a file just now."""
+        filling = (path for path in self._folder.glob(f"{name}.*") if _FILLING.fullmatch(path.name))
+        return any(map(_reserved, filling))
+
+    def make_room(self, size: int) -> bool:
+        """Remove what was used longest ago until `size` more bytes fit; False where they cannot. For whom is alone."""
         kept, reserved = [], 0
         for path in self._folder.iterdir():
             if _FILLING.fullmatch(path.name) and (on_its_way := _reserved(path)):
                 reserved += on_its_way
-                if path.name.startswith(f"{name}."):
-                    return False
             elif _KEPT.fullmatch(path.name):
                 with contextlib.suppress(FileNotFoundError):  # dropped just now
                     stat = path.stat()
@@ -141,7 +135,12 @@ class Fill:
 
     def __init__(self, cache: ShardCache, temporary: Path, kept: Path, file: BinaryIO) -> None:
         self._cache, self._temporary, self._kept, self._file = cache, temporary, kept, file
-        self._size, self._written = os.fstat(file.fileno()).st_size, 0
+        self.size, self.written = os.fstat(file.fileno()).st_size, 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be kept."""
+        return not self._file.closed
 
     def write(self, data: bytes) -> None:
         """The next bytes."""
@@ -154,13 +153,29 @@ class Fill:
         except OSError as error:
             self._cache.give_up(error)
             self.abandon()
-        self._written += len(data)
+        self.written += len(data)
+
+    def resize(self, size: int) -> bool:
+        """Take room for `size` bytes in all, or give some back. False where there is none, or nothing is kept."""
+        if self._file.closed:
+            return False
+        try:
+            with self._cache.locked():
+                if size > self.size and not self._cache.make_room(size - self.size):
+                    return False
+                self._file.truncate(size)
+        except OSError as error:
+            self._cache.give_up(error)
+            self.abandon()
+            return False
+        self.size = size
+        return True
 
     def commit(self) -> None:
         """Keep the file, if all of it was written."""
         if self._file.closed:
             return
-        if self._written == self._size:
+        if self.written == self.size:
             # No sync: after a power cut a file of zeros may be there, which the samples' CRC-32 tell.
             with contextlib.suppress(OSError), self._cache.locked():
                 _use(self._file)
@@ -212,7 +227,7 @@ class CachedShards:
     def rows(self, shard: int) -> list[SampleRow]:
         """What lies in a shard, from its sidecar, which is kept behind its own SHA-256."""
         split = self.stored.manifest
-        name = self._name(split.sidecar_url(shard), shard)
+        name = self.name(split.sidecar_url(shard), shard)
         if file := self.cache.open(name):
             with file:
                 content = self.cache.read(file)
@@ -230,7 +245,7 @@ class CachedShards:
     def open(self, shard: int, rows: list[SampleRow]) -> BinaryIO:
         """The bytes of these rows."""
         split = self.stored.manifest
-        name = self._name(split.shard_url(shard), shard)
+        name = self.name(split.shard_url(shard), shard)
         if file := self.cache.open(name):
             return cast(BinaryIO, _Kept(self, name, shard, rows, file))
         size = split.shards[shard].bytes
@@ -243,9 +258,11 @@ class CachedShards:
             return cast(BinaryIO, _Filling(rows, whole, fill))
         return self.stored.open(shard, rows)
 
-    def _name(self, url: str, shard: int) -> str:
+    def name(self, url: str, shard: int, made: str = "") -> str:
+        """What the file of a shard that lies at `url` is called here; with `made`, what that way makes of it."""
         full = url if "://" in url else str(Path(url).absolute())
-        return hashlib.sha256(f"{full}\n{self.stored.manifest.shards[shard].sha256}".encode()).hexdigest()
+        text = f"{full}\n{self.stored.manifest.shards[shard].sha256}{made}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _Kept(io.RawIOBase):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import Config
-from pipeline.data.cache import shards_of
 from pipeline.data.clips import EvalCutter, eval_cutter
+from pipeline.data.films import shards_of
 from pipeline.data.loader import batches
 from pipeline.data.prefetch import on_device
 from pipeline.data.sampling import FrameOrder

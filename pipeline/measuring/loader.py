@@ -8,8 +8,8 @@ import torch
 
 from pipeline.config import Config
 from pipeline.data import splits
-from pipeline.data.cache import shards_of
 from pipeline.data.clips import train_cutter
+from pipeline.data.films import shards_of
 from pipeline.data.loader import batches
 from pipeline.data.stream import ClipStream, Cutter, Passes
 from pipeline.measuring.stopwatch import Stopwatch, TimedCutter, time_stages

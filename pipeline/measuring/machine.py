@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pipeline.config import Config
 from pipeline.data import splits
-from pipeline.data.cache import shards_of
 from pipeline.data.clips import train_cutter
+from pipeline.data.films import shards_of
 from pipeline.data.loader import batches
 from pipeline.data.samples import Sample
 from pipeline.data.stream import ClipStream, Cutter, Passes

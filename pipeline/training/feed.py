@@ -6,8 +6,8 @@ from pipeline.augmentation.batches import changer
 from pipeline.config import Config
 from pipeline.data import corrupt
 from pipeline.data.batch import Batch
-from pipeline.data.cache import shards_of
 from pipeline.data.clips import train_cutter
+from pipeline.data.films import shards_of
 from pipeline.data.loader import batches
 from pipeline.data.prefetch import on_device
 from pipeline.data.stream import ClipStream, Passes

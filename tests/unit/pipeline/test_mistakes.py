@@ -100,6 +100,8 @@ OVERRIDES = [
     ("data.lanes=0", f"data.lanes: {WHOLE} ≥ 1 or null, not 0"),
     ("data.cache=s3://bucket/x", "cache s3://bucket/x is no folder of this machine"),
     ("data.cache_gb=0", f"data.cache_gb: {NUMBER} > 0, not 0"),
+    ("data.films=keep", "data.films: must be decode or jpeg, not keep"),
+    ("data.films=jpeg", "films jpeg needs a folder for the shards of JPEGs: set data.cache"),
     ("data.corrupt=skip", "data.corrupt: must be stop or replace, not skip"),
     ("data.corrupt_budget=2", f"data.corrupt_budget: {NUMBER} ≥ 0, ≤ 1, not 2"),
     ("views.crops=2", "views.crops: must be 1, 3, 5 or 10, not 2"),
@@ -212,6 +214,21 @@ COMMANDS = [
         cli.main,
         "build --dataset csv --annotations a --out x --videos y --input flow --max-frames 6",
         "--max-frames 6: steps of flow follow one another",
+    ),
+    (
+        cli.main,
+        "build --dataset csv --annotations a --out x --videos y --store film --input flow",
+        "--store film: with --input flow there are pictures, not films; leave it out",
+    ),
+    (
+        cli.main,
+        "build --dataset csv --annotations a --out x --videos y --store film --fps 6",
+        "--fps 6.0: a film keeps every frame; leave it out with --store film",
+    ),
+    (
+        cli.main,
+        "build --dataset csv --annotations a --out x --videos y --jpeg-hash",
+        "--jpeg-hash: shards of JPEGs have it anyway; leave it out, or add --store film",
     ),
     (
         cli.main,
