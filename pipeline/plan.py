@@ -2,21 +2,24 @@
 
     python -m pipeline.plan --samples 10000000 --ranks 1536 --workers 12
     python -m pipeline.plan --measured rates.json --gpus 8 --cores 96 --store 2000 --step 800 --workers 11
+    python -m pipeline.plan --films rates.json --cores 16 --store 125 --cache-gb 300
 
-The second form takes what `python -m pipeline.bench loader --save rates.json` measured on such a machine.
+The second form takes what `python -m pipeline.bench loader --save rates.json` measured on such a machine. The third one
+says how to train on films there: it takes what `pipeline.bench films --save` measured.
 """
 
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 from pipeline.config import WINDOW
-from pipeline.measuring import node, rates, scale
+from pipeline.measuring import node, rates, scale, ways
 from pipeline.measuring.node import Node
 from pipeline.measuring.scale import Scale
 from pipeline.order import position
 from pipeline.order.plan import Order, default_lanes, lane_window
-from sharding.arguments import Arguments, place
+from sharding.arguments import Arguments, at_least_1, place
 from sharding.errors import UserError, one_line_errors
 
 _NUMBERS = [
@@ -38,6 +41,7 @@ _OF_A_NODE = [
     ("--cache-gb", float, "data.cache_gb of a node (default: no cache)"),
     ("--memory-gb", float, "memory of a node that loading may take (default: not checked)"),
 ]
+_OF_FILMS = ("--gpus", "--cores", "--store", "--step", "--cache-gb")
 
 
 def parser() -> Arguments:
@@ -56,6 +60,15 @@ def parser() -> Arguments:
         type=place,
         help="rates of such a machine: pipeline.bench loader --save FILE",
     )
+    on_paper.add_argument(
+        "--films",
+        metavar="FILE",
+        type=place,
+        help="rates of films there: pipeline.bench films --save FILE; with --cores and --store, of a node's loaders",
+    )
+    on_paper.add_argument(
+        "--epochs", type=at_least_1, default=50, help="with --films: epochs of a run (default: 50)"
+    )
     for option, kind, text in _OF_A_NODE:
         on_paper.add_argument(option, type=kind, help=text)
     return parser
@@ -66,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     args = parser().parse_args(argv)
     of_a_node = [option for option, _, _ in _OF_A_NODE if _value(args, option) is not None]
+    if args.films:
+        return _films(args)
     if not args.measured and of_a_node:
         raise UserError(
             f"{of_a_node[0]}: a node on paper needs --measured FILE; pipeline.bench loader --save writes it"
@@ -80,6 +95,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not (_value(args, option) or 0) > 0:
             raise UserError(f"{option}: must be more than 0")
     print("\n".join(_node(args) if args.measured else _scale(args)))
+    return 0
+
+
+def _films(args: Namespace) -> int:
+    if args.measured:
+        raise UserError(
+            "--films: not together with --measured, which is of one way alone; give one of the two"
+        )
+    _check_given(args, ("--cores", "--store"))
+    for option in _OF_FILMS:
+        if (value := _value(args, option)) is not None and not value > 0:
+            raise UserError(f"{option}: must be more than 0")
+    measured = rates.load_films(args.films)
+    measured = replace(measured, samples=args.samples or measured.samples)
+    gpus = args.gpus or 1
+    at = ways.Place(
+        cores=args.cores,
+        store_mb_s=args.store,
+        cache_gb=args.cache_gb or 0.0,
+        epochs=args.epochs,
+        nodes=max(1, (args.ranks or gpus) // gpus),
+        step_rate=gpus * args.step if args.step else inf,
+    )
+    print("\n".join(ways.lines(measured, at)))
     return 0
 
 

@@ -98,7 +98,11 @@ def kept_share(cache_bytes: float, rates: Rates, nodes: int) -> float:
     the set was used in between. Of several nodes, each reads its part, at random, of each epoch: its cache has the
     shards of its last k epochs, and at y of an epoch a shard was read in the last k - y of them, or not.
     """
-    share = cache_bytes / (rates.samples * rates.sample_bytes)
+    return kept(cache_bytes / (rates.samples * rates.sample_bytes), nodes)
+
+
+def kept(share: float, nodes: int) -> float:
+    """The same of a cache that holds this share of the set."""
     if share >= 1:
         return 1.0
     if nodes == 1:

@@ -1,4 +1,4 @@
-"""What a machine and a store can do, in a file: `bench loader --save` writes it, `pipeline.plan` reads it."""
+"""What a machine and a store can do, in a file: `bench loader` or `bench films` writes it, `pipeline.plan` reads it."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -56,4 +56,46 @@ def load(url: str) -> Rates:
     except ValueError as error:
         raise UserError(
             f"{url}: not the rates of a machine ({error}); python -m pipeline.bench loader --save writes them"
+        ) from None
+
+
+@dataclass(frozen=True)
+class FilmRates:
+    """Of a set of films: bytes a sample, and seconds of a processor a clip, without those of reading."""
+
+    __pydantic_config__ = schema.EXACT
+
+    samples: _Count
+    "Of the data set."
+    film_bytes: _Positive
+    jpeg_bytes: _Positive
+    film_s: _Positive
+    "A clip from a film: decoded up to its last frame, and cut."
+    turn_s: _Positive
+    "Turning a whole film to JPEGs."
+    jpeg_s: _Positive
+    "A clip from JPEGs: decoded and cut."
+
+    def save(self, url: str) -> None:
+        """Write the file."""
+        storage.write_bytes(url, (json.dumps(asdict(self), indent=1) + "\n").encode())
+
+    def lines(self) -> list[str]:
+        """For a user."""
+        return [
+            f"a film           {self.film_bytes / 1e6:7.3f} MB",
+            f"its JPEGs        {self.jpeg_bytes / 1e6:7.3f} MB",
+            f"a clip of a film {1000 * self.film_s:7.1f} ms of a core",
+            f"turning a film   {1000 * self.turn_s:7.1f} ms",
+            f"a clip of JPEGs  {1000 * self.jpeg_s:7.1f} ms",
+        ]
+
+
+def load_films(url: str) -> FilmRates:
+    """What `FilmRates.save` wrote. Raises `UserError` for anything else."""
+    try:
+        return schema.parse(FilmRates, storage.read_bytes(url))
+    except ValueError as error:
+        raise UserError(
+            f"{url}: not the rates of films ({error}); python -m pipeline.bench films --save writes them"
         ) from None
