@@ -11,7 +11,7 @@ import json
 import struct
 import sys
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
 
@@ -45,6 +45,14 @@ def shards_of(data: Data, split: Manifest) -> Shards:
         return stored
     cached = CachedShards(stored, ShardCache(data.cache, int(data.cache_gb * 1e9)))
     return TurnedShards(cached) if data.films == "jpeg" and split.of_films else cached
+
+
+def as_read(data: Data, split: Manifest) -> Manifest:
+    """`split` with the bytes of what is read of it: of the JPEGs that films are turned to, where those are known."""
+    turned = [row.becomes() for row in split.shards]
+    if data.films == "decode" or not all(turned):
+        return split
+    return replace(split, bytes=sum(one.bytes for one in turned if one))
 
 
 class TurnedShards:

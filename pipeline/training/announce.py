@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline import config as configuration
 from pipeline.config import Config
+from pipeline.data.films import as_read
 from pipeline.order.plan import readers_per_lane
 from pipeline.order.position import Position
 from pipeline.order.reads import reads
@@ -34,11 +35,24 @@ def introduction(
         ("data", f"{train_set.root}: {train_set.samples} videos, {len(train_set.classes)} classes{several}; "
                  f"{validation_set.samples} videos to validate"),
         ("order", f"seed {at.seed}, {at.lanes} lanes of window {at.window}, {data.workers} loader processes a rank"),
-        ("reading", _reading(config, at, train_set, ranks)),
+        *_films(config, train_set),
+        ("reading", _reading(config, at, as_read(config.data, train_set), ranks)),
         ("steps", f"{at.steps_in_epoch} of {clips} clips in each of {optim.epochs} epochs, {to_do}"),
         ("folder", config.run.folder),
     ]  # fmt: skip
     return [f"  {name:<8} {text}" for name, text in rows]
+
+
+def _films(config: Config, train_set: Manifest) -> list[tuple[str, str]]:
+    """What becomes of films, if there are any."""
+    if not train_set.of_films:
+        return []
+    if config.data.films == "decode":
+        return [("films", "decoded for each clip")]
+    read = as_read(config.data, train_set)
+    if read is train_set:
+        return [("films", "turned to JPEGs, whose size the build did not compute: more than is said below")]
+    return [("films", f"turned to JPEGs, {read.bytes / 1e9:.1f} GB in all")]
 
 
 def _reading(config: Config, at: Position, train_set: Manifest, ranks: list[Rank]) -> str:

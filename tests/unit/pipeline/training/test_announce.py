@@ -9,7 +9,8 @@ from pipeline import config
 from pipeline.order.position import Position
 from pipeline.run.provenance import Rank
 from pipeline.training import announce
-from sharding.format.manifest import Manifest
+from sharding.format.manifest import FilmShardRow, Manifest
+from sharding.format.shard import JpegShard
 
 RANKS = [Rank("n1", "NVIDIA H100"), Rank("n1", "NVIDIA H100"), Rank("n2", "NVIDIA H100"), Rank("n2", "CPU")]
 AT = Position("0" * 64, 3, lanes=16, window=64, global_batch=64, steps_in_epoch=10, done=25, run_window=1024)
@@ -35,6 +36,7 @@ def test_the_block_at_the_start_says_on_what_of_what_from_where_to_where() -> No
     assert "seed 3, 16 lanes of window 64, 4 loader processes a rank" in text
     assert "10 of 64 clips in each of 50 epochs, from step 26 to 500" in text
     assert "s3://b/run" in lines[-1]
+    assert "films" not in text
     done = AT.after(500)
     assert "all 500 are done" in "\n".join(
         announce.introduction(settings(), done, split("train", 700), split("validation", 80), RANKS)
@@ -58,6 +60,26 @@ def test_the_block_says_what_reading_takes_of_a_node_and_how_often_each_byte_is_
         "on a node 96 connections, and samples of up to 1.5 GB wait for their turn; each byte is read 3 times an "
         "epoch, later epochs from the cache, which has room for 50%"
     )
+
+
+@pytest.mark.parametrize(
+    ("films", "jpeg", "said", "held"),
+    [
+        ("decode", JpegShard(70 * 10**9, "0" * 64), "decoded for each clip", "512.0 MB"),
+        ("jpeg", JpegShard(70 * 10**9, "0" * 64), "turned to JPEGs, 70.0 GB in all", "5.1 GB"),
+        ("jpeg", None, "turned to JPEGs, whose size the build did not compute", "512.0 MB"),
+    ],
+)
+def test_the_block_says_what_becomes_of_films(
+    films: str, jpeg: JpegShard | None, said: str, held: str
+) -> None:
+    shard = FilmShardRow("shard-000000.tar", 7 * 10**9, "0" * 64, 7000, 7000, jpeg)
+    made = replace(split("train", 7000), settings={"store": "film"}, shards=[shard])
+    lines = announce.introduction(
+        settings(data__films=films, data__cache="/c"), AT, made, split("validation", 80), RANKS
+    )
+    text = "\n".join(lines)
+    assert f"  films    {said}" in text and f"samples of up to {held} wait" in text
 
 
 def test_a_run_begun_with_a_window_for_each_lane_is_said_to_have_kept_it() -> None:

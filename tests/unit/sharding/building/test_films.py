@@ -5,8 +5,10 @@ import random
 import shutil
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ from sharding.format import manifest
 from sharding.format.manifest import Manifest
 from sharding.format.shard import FilmRow, JpegShard, SampleRow
 from tests.films import built, settings
+from tests.unit.sharding.sources.test_resize import set_rotation
 from tests.unit.sharding.videos import psnr, tree, write_set, write_video, written_json
 
 FILMS, JPEGS = settings(), settings("jpeg")
@@ -102,6 +105,49 @@ def test_a_reader_gets_the_frames_of_an_ordinary_build_but_for_the_loss_of_jpeg(
         assert psnr(shown, expected) > 30
         order = [psnr(shown[0], frame) for frame in expected]
         assert np.argmax(order) == 0  # and not a frame beside it
+
+
+def rotated(path: Path, degrees: int) -> Path:
+    plain = write_video(path.with_suffix(".plain.mp4"), 4, (64, 48), "libx264")
+    with av.open(str(plain)) as reader, av.open(str(path), "w") as writer:
+        stream = writer.add_stream_from_template(reader.streams.video[0])
+        for packet in reader.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                writer.mux(packet)
+    set_rotation(path, degrees)
+    return path
+
+
+@pytest.mark.parametrize("short_side", [24, None, 96])
+def test_odd_films_are_shown_as_in_an_ordinary_build(tmp_path: Path, short_side: int | None) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    files = [rotated(folder / f"turned-{degrees}.mp4", degrees) for degrees in (90, 180, 270)]
+    files += [
+        write_video(folder / "odd.mkv", 4, (65, 49), "ffv1", "yuv444p"),
+        write_video(folder / "wide.mp4", 4, (48, 48), "libx264", options={"aspect": "2"}),
+        write_video(folder / "b-frames.avi", 9, (64, 48), "libx264", options={"bf": "2"}),
+        write_video(folder / "uneven.webm", 5, (64, 48), times=[0, 10, 500, 510, 900]),
+    ]
+    table = tmp_path / "list.csv"
+    table.write_text("path,label\n" + "".join(f"{file.name},x\n" for file in files))
+    sides = []
+    for store in ("film", "jpeg"):
+        made = replace(settings(store, samples_per_shard=20), short_side=short_side)
+        built(tmp_path, tmp_path / store, made, dataset="csv", annotations=table)
+        sides.append(manifest.load(str(tmp_path / store / "train")))
+    assert sides[0].samples == sides[1].samples == len(files) and not sides[0].failures
+    notes = {row.key: written_json(span)["source"] for row, span in spans(sides[0])}
+    assert notes["wide"]["sample_aspect_ratio"] == "2:1"
+    for (row, span), (_, written) in zip(*map(spans, sides), strict=True):
+        (meta, of_film), (usual, of_jpegs) = sample.of_any(row, span), sample.of_any(_, written)
+        size = (meta.width, meta.height)
+        assert (row.frames, *size) == (usual.frames, usual.width, usual.height)
+        pairs = zip(
+            of_film.each(range(row.frames), size), of_jpegs.each(range(row.frames), size), strict=True
+        )
+        assert all(psnr(a, b) > 27 for a, b in pairs), row.key
 
 
 @pytest.mark.parametrize("jpeg_hash", [False, True])
