@@ -1,6 +1,8 @@
 """Films in shards, decoded when used or turned to JPEGs by the cache: what is read does not depend on the cache."""
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from pipeline import config, evaluate, train
 from pipeline.config import Config
 from pipeline.data import films as source_of
 from pipeline.data.batch import Batch
-from pipeline.data.cache import CachedShards, ShardCache
+from pipeline.data.cache import CachedShards, Fill, ShardCache
 from pipeline.data.clips import train_cutter
 from pipeline.data.films import TurnedShards, shards_of
 from pipeline.data.loader import batches
@@ -27,6 +29,7 @@ from sharding.format import manifest
 from sharding.format.manifest import Manifest
 from tests import foreign
 from tests.films import built, settings
+from tests.processes import ROOT, environment
 from tests.unit.sharding.videos import write_set
 
 BATCH = 3
@@ -128,19 +131,67 @@ def test_films_that_are_decoded_give_the_clips_of_jpegs_but_for_their_loss(
 
 
 @pytest.mark.parametrize("kind", ["films", "hashed"])
-def test_turned_films_are_the_ordinary_build_cold_warm_and_without_room(
+def test_turned_films_are_the_ordinary_build_cold_and_warm(
     kind: str, jpegs: Manifest, usual: Clips, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     split: Manifest = request.getfixturevalue(kind)
     assert clips(split, turned(split, tmp_path / "cold")) == usual
     assert sorted(kept_tars(tmp_path / "cold", split)) == sorted(contents(jpegs))
     assert clips(split, turned(split, tmp_path / "cold")) == usual  # warm
-    for budget in (1, 30_000, max(row.bytes for row in jpegs.shards) * 3 // 2):
-        folder = tmp_path / str(budget)
-        assert clips(split, turned(split, folder, budget)) == usual
-        taken = sum(path.stat().st_size for path in folder.glob("*.*"))
-        assert taken <= budget
-    assert kept_tars(folder, split)
+
+
+@pytest.mark.parametrize("kind", ["films", "hashed"])
+@pytest.mark.parametrize("shards", [0, 0.4, 1.5, 2.5])
+def test_a_cache_without_room_for_all_keeps_what_it_has_room_for(
+    kind: str,
+    shards: float,
+    jpegs: Manifest,
+    usual: Clips,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    split: Manifest = request.getfixturevalue(kind)
+    budget = 1 + int(shards * max(row.bytes for row in jpegs.shards))
+    write, taken = Fill.write, []
+
+    def counted(self: Fill, data: bytes) -> None:
+        write(self, data)
+        taken.append(sum(path.stat().st_size for path in tmp_path.glob("*.*")))
+        assert not self.is_open or self.written <= self.size
+
+    monkeypatch.setattr(Fill, "write", counted)
+    for _ in range(2):
+        assert clips(split, turned(split, tmp_path, budget)) == usual
+    assert max(taken, default=0) <= budget
+    assert list(tmp_path.glob("*.filling")) == []
+    assert len(kept_tars(tmp_path, split)) in ([0] if shards < 1 else range(1, 4))
+
+
+def test_a_process_that_is_killed_in_the_middle_of_a_shard_leaves_nothing(
+    films: Manifest, jpegs: Manifest, usual: Clips, tmp_path: Path
+) -> None:
+    program = (
+        "import sys\nfrom sharding.format import manifest\n"
+        "from pipeline.data.cache import CachedShards, ShardCache\n"
+        "from pipeline.data.films import TurnedShards\nfrom pipeline.data.shards import StoredShards\n"
+        "stored = StoredShards(manifest.load(sys.argv[1]))\n"
+        "shards = TurnedShards(CachedShards(stored, ShardCache(sys.argv[2], 10**9)))\n"
+        "rows = shards.rows(0)\nstream = shards.open(0, rows)\nstream.read(rows[0].bytes)\n"
+        "print('half-way', flush=True)\nsys.stdin.read()\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program, films.root, str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "half-way\n"
+        assert len(list(tmp_path.glob("*.filling"))) == 1
+        assert clips(films, turned(films, tmp_path)) == usual  # while the other is at it
+        assert len(kept_tars(tmp_path, films)) == len(films.shards) - 1
+        process.kill()
+    assert clips(films, turned(films, tmp_path)) == usual
+    assert sorted(kept_tars(tmp_path, films)) == sorted(contents(jpegs))
+    assert list(tmp_path.glob("*.filling")) == []
 
 
 def test_what_is_begun_in_the_middle_or_resumed_is_the_same(
