@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pipeline.order.mixture import named
 from sharding.errors import UserError
 from sharding.foreign import sample as foreign
 from sharding.format import mjpeg
@@ -16,11 +17,20 @@ class DamagedError(UserError):
 
 @dataclass(frozen=True)
 class Span:
-    """The bytes that were read for one sample: the sidecar's row, the shard's URL, and what lay there."""
+    """The bytes that were read for one sample: the sidecar's row, the shard's URL, and what lay there.
+
+    `set`: the number of its set where several are mixed.
+    """
 
     row: SampleRow
     url: str
     content: bytes
+    set: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What a run knows it by: its key, which two of several sets may have in common."""
+        return named(self.row.key, self.set)
 
 
 class Turned(bytes):

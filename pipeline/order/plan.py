@@ -12,7 +12,8 @@ Global batch k holds the numbers n in [k * G, (k + 1) * G). Consumer c of C take
 worker w of W of rank r of R is consumer r + R * w of C = R * W: so rank r takes n mod R = r, and the content
 of a global batch depends on neither R nor W. Where C divides L, each lane has one reader.
 
-`python -m pipeline.plan --samples 10000000 --ranks 1536 ...` says what that costs at any scale.
+`python -m pipeline.plan --samples 10000000 --ranks 1536 ...` says what that costs at any scale. Several shard sets in
+one run: `pipeline.order.mixture`.
 """
 
 from dataclasses import dataclass
@@ -113,16 +114,20 @@ def raw_sequence(shard_samples: Indices, order: Order, epoch: int) -> Epoch:
 def lane_pieces(epoch: Epoch, lane: int) -> list[Piece]:
     """The parts of shards that make up a lane, in raw order."""
     start = lane_start(epoch.samples, epoch.order.lanes, lane)
-    stop = start + lane_length(epoch.samples, epoch.order.lanes, lane)
-    pieces = []
+    return pieces(epoch, start, start + lane_length(epoch.samples, epoch.order.lanes, lane))
+
+
+def pieces(epoch: Epoch, start: int, stop: int) -> list[Piece]:
+    """The parts of shards that make up the samples `start` to `stop` - 1 of a raw sequence, in raw order."""
+    found = []
     for i in range(int(np.searchsorted(epoch.stops, start, side="right")), len(epoch.stops)):
         shard_start = int(epoch.starts[i])
         if shard_start >= stop:
             break
         first, last = max(start - shard_start, 0), min(stop, int(epoch.stops[i])) - shard_start
         if first < last:
-            pieces.append(Piece(int(epoch.permutation[i]), first, last))
-    return pieces
+            found.append(Piece(int(epoch.permutation[i]), first, last))
+    return found
 
 
 def cut(pieces: list[Piece], start: int, stop: int) -> list[tuple[int, Piece]]:
@@ -191,13 +196,12 @@ def first_position(start: int, lane: int, consumer: int, consumers: int, lanes: 
     return (number + k * consumers) // lanes
 
 
-def front(order: Indices, first: int, step: int) -> int:
-    """The raw index behind all that a lane's earlier positions ..., `first` - 2 `step`, `first` - `step` used.
+def front(used: Indices) -> int:
+    """The raw index behind all that earlier positions used, those with the raw indices `used`.
 
-    A reader that starts at position `first` has everything it needs from there on ahead of it, and before it only
+    A reader that starts behind those positions has everything it needs from there on ahead of it, and before it only
     what jitter left behind: fewer than a window of samples.
     """
-    used = order[first % step : first : step]
     return int(used.max()) + 1 if len(used) else 0
 
 

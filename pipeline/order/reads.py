@@ -18,8 +18,11 @@ class Reads:
     times: int
 
 
-def reads(order: Order, samples: int, consumers: int, here: int) -> Reads:
-    """What `here` of a run's `consumers` open and hold; where epochs meet, lanes of both are open for some steps."""
+def reads(order: Order, samples: int, consumers: int, here: int, sets: int = 1) -> Reads:
+    """What `here` of a run's `consumers` open and hold; where epochs meet, lanes of both are open for some steps.
+
+    Of several sets each lane reads each by itself, and parts of the window are rounded up.
+    """
     lanes = here * plan.lanes_a_consumer(consumers, order.lanes)
-    held = lanes * min(order.window, plan.lane_length(samples, order.lanes, 0))
-    return Reads(lanes, held, plan.readers_per_lane(consumers, order.lanes))
+    held = lanes * min(order.window + sets - 1, plan.lane_length(samples, order.lanes, 0))
+    return Reads(lanes * sets, held, plan.readers_per_lane(consumers, order.lanes))

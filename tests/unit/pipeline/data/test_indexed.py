@@ -12,7 +12,7 @@ from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.loader import batches
 from pipeline.data.shards import KeptSidecars, StoredShards
 from pipeline.data.stream import ClipStream, Passes
-from pipeline.order import plan
+from pipeline.order import mixture, plan
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import manifest
@@ -119,7 +119,7 @@ def test_a_lane_asks_a_bucket_once_a_piece(
             shards = KeptSidecars(StoredShards(split), ORDER.lanes)
             for lane in range(ORDER.lanes):
                 assert len(list(LaneReader(split, epoch, lane, shards=shards))) in (3, 4)
-            pieces = sum(len(plan.lane_pieces(epoch, lane)) for lane in range(ORDER.lanes))
+            pieces = sum(len(mixture.lane(epoch, lane).strands[0].pieces) for lane in range(ORDER.lanes))
             assert len(of_tars(proxy)) == pieces
             proxy.requests.clear()
             cutter = eval_cutter(settings())

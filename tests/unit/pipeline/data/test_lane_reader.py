@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.samples import DamagedError, checked
 from pipeline.data.shards import StoredShards
-from pipeline.order import plan
+from pipeline.order import mixture, plan
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
 from sharding.format.shard import SampleRow, load_sidecar
@@ -43,7 +43,7 @@ class Counting(StoredShards):
 
 def planned(split: Manifest, order: plan.Order, epoch: int, lane: int) -> list[tuple[int, SampleRow]]:
     """The lane's samples by position, straight from the rule: shard and row."""
-    pieces = plan.lane_pieces(epoch_of(split, order, epoch), lane)
+    pieces = mixture.lane(epoch_of(split, order, epoch), lane).strands[0].pieces
     rows = {p.shard: load_sidecar(split.sidecar_url(p.shard)).samples for p in pieces}
     raw = [(p.shard, rows[p.shard][i]) for p in pieces for i in range(p.first, p.stop)]
     return [raw[i] for i in plan.lane_order(len(raw), order, epoch, lane)]
@@ -95,7 +95,7 @@ def test_the_first_sample_after_a_resume_needs_no_other_one_that_was_passed(
 ) -> None:
     order = plan.Order(seed=1, lanes=1, window=20)
     positions = plan.lane_order(31, order, 0, 0)
-    front = plan.front(positions, first, 1)
+    front = plan.front(positions[:first])
     store = Counting(split)
     span = next(iter(LaneReader(split, epoch_of(split, order, 0), 0, first, shards=store)))
     if positions[first] < front:

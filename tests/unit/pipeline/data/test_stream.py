@@ -15,7 +15,7 @@ from pipeline.data.lane_reader import epoch_of
 from pipeline.data.loader import batches
 from pipeline.data.shards import StoredShards
 from pipeline.data.stream import ClipStream, Passes
-from pipeline.order import plan
+from pipeline.order import mixture, plan
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
 from sharding.format.shard import SampleRow
@@ -199,7 +199,7 @@ def test_the_next_epochs_lanes_are_opened_before_this_ones_end(split: Manifest) 
     rest = [of_two.get(timeout=10) for _ in range(of_one.qsize() + 1)]  # the last one by a thread
     for shard in of_one.queue:
         rest.remove(shard)
-    assert rest == [plan.lane_pieces(epoch_of(split, order, 1), lane=0)[0].shard]
+    assert rest == [mixture.lane(epoch_of(split, order, 1), 0).strands[0].pieces[0].shard]
 
 
 def test_a_consumers_lanes_share_the_raw_sequence_of_an_epoch(
