@@ -6,7 +6,7 @@ python -m pipeline.audit runs/50-f8x2
 from collections.abc import Sequence
 
 from pipeline.run.audit_record import MOST
-from pipeline.run.proof import Proof, prove
+from pipeline.run.proof import Proof, Uses, prove
 from sharding.arguments import Arguments, place
 from sharding.errors import one_line_errors
 
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     but = ", but for the replaced ones" if proof.replaced else ""
-    print(f"proven: each of these samples was used once in its epoch, in the planned order{but}")
+    often = "as often as its set's weight says" if proof.sets else "once"
+    print(f"proven: each of these samples was used {often} in its epoch, in the planned order{but}")
     return 0
 
 
@@ -50,10 +51,16 @@ def _table(proof: Proof) -> list[tuple[str, str]]:
         ("epochs", f"{epochs} whole{reach}"),
         ("steps", str(proof.steps)),
         ("samples", f"{proof.samples}, and {proof.left_out} left out with last partial batches"),
+        *((f"set {number}", _used(uses)) for number, uses in enumerate(proof.sets)),
         ("replaced", f"{proof.replaced} of them, which are damaged"),
         ("restarts", f"{len(proof.restarts)}{restarts}"),
         ("evaluations", f"{proof.evaluations}{to_come}"),
     ]
+
+
+def _used(uses: Uses) -> str:
+    times = f"{uses.least} to {uses.most}" if uses.least < uses.most else str(uses.most)
+    return f"{uses.used} of these, each of the {uses.samples} samples of {uses.url} {times} times"
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ from sharding.errors import one_line_errors
 Place = Annotated[str, Field(min_length=1), AfterValidator(place)]
 """A path or URL."""
 
+Weight = Annotated[float, Field(gt=0, le=1000, strict=True)]
+"""Of a set in a mixture."""
 
 WINDOW = 1024
 """The default of `data.window`."""
@@ -89,6 +91,8 @@ class Data(Section):
     "Name of the split that is trained on."
     validation: str = Field("validation", min_length=1)
     "Name of the split that is evaluated between epochs."
+    mix: dict[Place, Weight] = {}
+    "Further shard sets to train on, each `root: weight`; a sample of theirs comes `weight` times an epoch on average."
     size: int = Field(224, ge=32)
     "Height and width of a clip, in pixels."
     short_side: int = Field(256, ge=32)

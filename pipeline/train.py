@@ -18,6 +18,7 @@ from dataclasses import replace
 from pipeline import config as configuration
 from pipeline.config import Config, Run
 from pipeline.data import splits
+from pipeline.data.splits import Mixed
 from pipeline.evaluation.validation import validate
 from pipeline.order import position
 from pipeline.ranks import launcher
@@ -53,11 +54,12 @@ def train(config: Config, world: World) -> None:
         train_set = splits.load(config.data.root, config.data.train, "data.train")
         validation_set = splits.load(config.data.root, config.data.validation, "data.validation")
         splits.check_splits(train_set, validation_set)
-        for split in (train_set, validation_set):
+        mixed = splits.load_mix(config.data, train_set)
+        for split in (train_set, validation_set, *(one.split for one in mixed)):
             splits.check_input(split, config.model)
         preemption.check_at_start()
-        progress = begin(config, train_set, validation_set, world)
-        hosts = _introduce(config, progress, train_set, validation_set, world)
+        progress = begin(config, train_set, validation_set, world, mixed)
+        hosts = _introduce(config, progress, train_set, validation_set, world, mixed)
         learner, tally = progress.learner, progress.tally
         share, several = share_of_a_clip(config, world.device), train_set.several_labels
         meter = Meter(world, learner.forward_clock, hosts, share, several)
@@ -79,7 +81,7 @@ def train(config: Config, world: World) -> None:
             if progress.to_evaluate:  # what the run was stopped in
                 save(evaluate())
                 meter.restart()
-            for batch in meter.timed(train_batches(config, train_set, progress.at, world)):
+            for batch in meter.timed(train_batches(config, train_set, progress.at, world, mixed)):
                 rate = learner.schedule.rate(batch.epoch, batch.step, progress.at.steps_in_epoch)
                 step = learner.step(batch.clips, batch.labels, progress.at.done, rate, batch.mixed)
                 at = progress.at = progress.at.after(progress.at.done + 1)
@@ -109,7 +111,12 @@ def train(config: Config, world: World) -> None:
 
 
 def _introduce(
-    config: Config, progress: Progress, train_set: Manifest, validation_set: Manifest, world: World
+    config: Config,
+    progress: Progress,
+    train_set: Manifest,
+    validation_set: Manifest,
+    world: World,
+    mixed: Sequence[Mixed],
 ) -> list[str]:
     """Say and write down what the run is, before its first step. Returns the ranks' hosts, on the main process."""
     ranks = world.gather(provenance.this_rank(world.device))
@@ -118,7 +125,7 @@ def _introduce(
     at, folder = progress.at, config.run.folder
     if progress.before is not None:
         announce.say(announce.resumption(config, at, progress.before))
-    announce.say(announce.introduction(config, at, train_set, validation_set, ranks))
+    announce.say(announce.introduction(config, at, train_set, validation_set, ranks, mixed))
     announce.warn(announce.warnings(config, at, ranks))
     if at.done < at.steps_in_epoch * config.optim.epochs or progress.to_evaluate:
         provenance.record(folder, at.done, config, ranks)

@@ -124,6 +124,7 @@ def _splits(config: Config) -> Manifest:
     data = config.data
     train_set = splits.load(data.root, data.train, "data.train")
     splits.check_splits(train_set, splits.load(data.root, data.validation, "data.validation"))
+    splits.load_mix(data, train_set)  # the rates are measured on the first set alone
     return train_set
 
 

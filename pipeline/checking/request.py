@@ -23,11 +23,16 @@ def check(config: Config, ranks: int, follows: bool = False, sizes: Collection[i
     train_set = splits.load(data.root, data.train, "data.train")
     validation_set = splits.load(data.root, data.validation, "data.validation")
     splits.check_splits(train_set, validation_set)
-    at = position.first(config, train_set, ranks)
+    mixed = splits.load_mix(data, train_set)
+    at = position.first(config, train_set, ranks, tuple(one.share for one in mixed))
     check_folder(config.run.folder, follows)
     return [
         f"{train_set.root}: {train_set.samples} videos, {len(train_set.classes)} classes; "
         f"{validation_set.samples} videos to validate",
+        *(
+            f"mixed with {one.samples} of {one.split.samples} videos of {one.split.root} an epoch"
+            for one in mixed
+        ),
         f"{at.steps_in_epoch} steps of {at.global_batch} videos an epoch, {at.global_batch // ranks} a rank and step",
     ]
 

@@ -115,7 +115,7 @@ def judge(
         ("disk", disk, "lower data.cache_gb, or make room"),
         ("clock", clock, "start the node's time service"),
         ("decoding", decode, "is another program on its cores, or are they clocked down? exclude it"),
-        ("shards", problem("shards", "found"), "mount or reach data.root from this node too"),
+        ("shards", problem("shards", "found"), "mount or reach data.root, and data.mix, from this node too"),
         ("store", store, "data.cache keeps shards on the node; a bucket of the same region; exclude it"),
         ("run folder", problem("run folder", "writable"), "make run.folder writable from this node too"),
     ]

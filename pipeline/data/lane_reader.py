@@ -70,6 +70,9 @@ class LaneReader:
             of_set = sets == i
             used, sequence = (strand.order[(mine & when)[of_set]] for when in (~coming, coming))
             strands.append(_begun(self._strand(i, plan.front(used), sequence)))
+        if len(strands) == 1:
+            yield from strands[0]
+            return
         for i in sets[self._first :: self._step].tolist():
             yield next(strands[i])
 

@@ -31,7 +31,7 @@ def batches(stream: ClipStream, workers: int, pin: bool = False) -> Generator[Ba
     Raises the stream's `UserError`, or one that names a loader process that died: of this stream, or of another one
     that waits meanwhile. It never ends before the stream's last step.
     """
-    steps = stream.passes.all_steps(stream.manifest.samples)
+    steps = stream.passes.all_steps(stream.samples)
     done = 0
     with closing(_by_processes(stream, workers, steps, pin) if workers else _here(stream, pin)) as made:
         for batch in made:
@@ -62,8 +62,10 @@ def _by_processes(stream: ClipStream, workers: int, steps: int, pin: bool) -> Ge
 
 def _modules(stream: ClipStream) -> list[str]:
     """What each loader process needs."""
-    found = [type(part).__module__ for part in (stream, stream.cutter, stream.shards)]
-    places = {stream.manifest.root, *filter(None, (shard.at() for shard in stream.manifest.shards))}
+    sources = stream.sources
+    found = [type(part).__module__ for part in (stream, stream.cutter, *(shards for _, shards in sources))]
+    places = {split.root for split, _ in sources}
+    places.update(filter(None, (shard.at() for split, _ in sources for shard in split.shards)))
     found += [__name__, *{storage.module_of(place) for place in places}]
     return [name for name in found if name != "__main__"]
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from pipeline.data.batch import Batch, Failure, Seconds
 from pipeline.data.corrupt import Substitutes
-from pipeline.data.lane_reader import LaneReader, epoch_of
+from pipeline.data.lane_reader import LaneReader, Source, epoch_of
 from pipeline.data.lanes import Lanes, allow_open_files
 from pipeline.data.samples import DamagedError, Sample, Span, checked
 from pipeline.data.shards import KeptSidecars, Shards, StoredShards
+from pipeline.data.splits import Mixed
 from pipeline.labels import tensors
 from pipeline.labels.tensors import Label
 from pipeline.order import plan
@@ -70,7 +71,8 @@ class ClipStream:
     """Yields one `Batch` a step of a rank; a `Failure` ends it early.
 
     `shards` says where the bytes come from, by default the store. Of an epoch's samples `allowed` may be damaged, and
-    are replaced (see `pipeline.data.corrupt`); by default the first one ends the stream.
+    are replaced (see `pipeline.data.corrupt`); by default the first one ends the stream. `mixed` are further sets, as
+    `pipeline.order.mixture` has them.
     """
 
     def __init__(
@@ -83,10 +85,23 @@ class ClipStream:
         ranks: int,
         shards: Shards | None = None,
         allowed: int | None = None,
+        mixed: Sequence[Mixed] = (),
     ) -> None:
         self.manifest, self.cutter, self.order, self.passes = manifest, cutter, order, passes
         self.rank, self.ranks = rank, ranks
         self.shards, self.allowed = shards or StoredShards(manifest), allowed
+        self.mixed = tuple(mixed)
+
+    @property
+    def samples(self) -> int:
+        """Of an epoch."""
+        return self.manifest.samples + sum(one.samples for one in self.mixed)
+
+    @property
+    def sources(self) -> list[Source]:
+        """Where the samples come from: the set, and those that are mixed with it."""
+        mixed = (Source(one.split, one.shards or StoredShards(one.split)) for one in self.mixed)
+        return [Source(self.manifest, self.shards), *mixed]
 
     def __iter__(self) -> Iterator[Batch | Failure]:
         return self.parts(0, 1, empty_clips)
@@ -109,35 +124,44 @@ class ClipStream:
 
     def _parts(self, worker: int, workers: int, memory: Memory, threads: Executor) -> Iterator[Batch]:
         consumer, consumers = self.rank + self.ranks * worker, self.ranks * workers
-        samples, passes = self.manifest.samples, self.passes
+        samples, passes = self.samples, self.passes
         steps = passes.steps(samples)
-        shards = KeptSidecars(self.shards, plan.lanes_a_consumer(consumers, self.order.lanes))
-        coming = self._lanes(passes.first_epoch, passes.first_step, consumer, consumers, shards, threads)
+        here = plan.lanes_a_consumer(consumers, self.order.lanes)
+        sources = [Source(split, KeptSidecars(shards, here)) for split, shards in self.sources]
+        coming = self._lanes(passes.first_epoch, passes.first_step, consumer, consumers, sources, threads)
         for epoch in range(passes.first_epoch, passes.epochs):
             lanes, substitutes = coming, Substitutes(self.allowed)
             first_step = passes.first_step if epoch == passes.first_epoch else 0
             for step in range(first_step, steps):
                 if step == max(first_step, steps - _OPENED_AHEAD) and epoch + 1 < passes.epochs:
-                    coming = self._lanes(epoch + 1, 0, consumer, consumers, shards, threads)
+                    coming = self._lanes(epoch + 1, 0, consumer, consumers, sources, threads)
                 start = step * passes.global_batch
                 stop = min(start + passes.global_batch, samples)
                 room = _Room(plan.numbers(start, stop, self.rank, self.ranks), workers, memory)
                 numbers = plan.numbers(start, stop, consumer, consumers)
                 yield self._part(epoch, step, numbers, lanes, substitutes, room)
-            if self.shards.reads_to_the_end:
+            if any(shards.reads_to_the_end for _, shards in sources):
                 lanes.finish()
 
     def _lanes(
-        self, epoch: int, step: int, consumer: int, consumers: int, shards: Shards, threads: Executor
+        self,
+        epoch: int,
+        step: int,
+        consumer: int,
+        consumers: int,
+        sources: Sequence[Source],
+        threads: Executor,
     ) -> Lanes:
         """The lanes that `consumer` reads, each from its first sample of global batch `step` or a later one on."""
         lanes, start = self.order.lanes, step * self.passes.global_batch
         stride = plan.readers_per_lane(consumers, lanes)
-        in_common = epoch_of(self.manifest, self.order, epoch)
+        (split, shards), *others = sources
+        mixed = [one.split for one in self.mixed]
+        in_common = epoch_of(split, self.order, epoch, mixed, [one.samples for one in self.mixed])
 
         def reader(lane: int) -> LaneReader:
             first = plan.first_position(start, lane, consumer, consumers, lanes)
-            return LaneReader(self.manifest, in_common, lane, first, stride, shards)
+            return LaneReader(split, in_common, lane, first, stride, shards, others)
 
         return Lanes(plan.lanes_of(consumer, consumers, lanes), reader, threads)
 
@@ -161,9 +185,9 @@ class ClipStream:
             except DamagedError as damage:
                 cut = functools.partial(self._cut_anew, epoch, number, room)
                 label = substitutes.use(lanes.reader(lane), number // self.order.lanes, damage, cut)
-                replaced.append(span.row.key)
+                replaced.append(span.name)
             tensors.put(labels, place, label)
-            keys.append(span.row.key)
+            keys.append(span.name)
         seconds = Seconds(read_s, time.perf_counter() - began - read_s)
         return Batch(epoch, step, list(numbers), keys, labels, room.part(numbers), replaced, seconds=seconds)
 
@@ -177,6 +201,8 @@ class ClipStream:
     def _cut(self, number: int, room: "_Room", rng: np.random.Generator, span: Span) -> Label:
         """Fill the place of sample `number` of an epoch in `room`; returns its label."""
         sample = checked(span)
+        if span.set:
+            sample = self.mixed[span.set - 1].relabelled(sample)
         return self.cutter(sample, rng, room.clip(number, self.cutter.shape(sample)))
 
 

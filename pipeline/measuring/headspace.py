@@ -60,14 +60,15 @@ def measure_headspace(config: Config, world: World, steps: int) -> Headspace:
     """
     train_set = splits.load(config.data.root, config.data.train, "data.train")
     splits.check_input(train_set, config.model)
-    at = position.first(config, train_set, world.ranks)
+    mixed = splits.load_mix(config.data, train_set)
+    at = position.first(config, train_set, world.ranks, tuple(one.share for one in mixed))
     wanted = _WARM_UP + steps
     epochs = config.optim.model_copy(update={"epochs": math.ceil(wanted / at.steps_in_epoch)})
     config = config.model_copy(update={"optim": epochs})
     learner = Learner(build_model(config, len(train_set.classes)), config, world)
 
     def made() -> Iterator[Batch]:
-        return train_batches(config, train_set, at, world)
+        return train_batches(config, train_set, at, world, mixed)
 
     # Its loader ends with this line.
     some = [replace(batch, clips=batch.clips.clone()) for batch in islice(made(), min(_KEPT, wanted))]

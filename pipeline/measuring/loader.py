@@ -99,12 +99,14 @@ def measure_loader(config: Config, seconds: float) -> LoaderFigures:
     workers = config.data.workers
     split = splits.load(config.data.root, config.data.train, "data.train")
     splits.check_input(split, config.model)
-    at = position.first(config, split, ranks=1)
+    mixed = splits.load_mix(config.data, split)
+    at = position.first(config, split, 1, tuple(one.share for one in mixed))
     passes = Passes(at.global_batch, _FOR_EVER)
     cutter = train_cutter(config, split.classes)
 
     def stream(cut: Cutter, consumers: int) -> ClipStream:
-        return ClipStream(split, cut, at.order, passes, 0, consumers, shards_of(config.data, split))
+        shards = shards_of(config.data, split)
+        return ClipStream(split, cut, at.order, passes, 0, consumers, shards, mixed=mixed)
 
     watch = Stopwatch()
     # What one worker does, in this process.
@@ -113,12 +115,13 @@ def measure_loader(config: Config, seconds: float) -> LoaderFigures:
     alone = 1 / sum(stages.values())
     first_batch_s, rate = _rate(stream(cutter, 1), workers, seconds)
     data, frames = config.data, config.model.num_frames
+    more = f", and {len(mixed)} sets of data.mix" if mixed else ""
     return LoaderFigures(
-        source=f"{split.root}: {split.samples} videos in {len(split.shards)} shards; "
+        source=f"{split.root}: {split.samples} videos in {len(split.shards)} shards{more}; "
         f"clips of {frames} frames, {data.size}x{data.size}, {at.global_batch * data.repeats} a batch",
         workers=workers,
         cores=len(os.sched_getaffinity(0)),
-        bytes_per_clip=split.bytes / split.samples / data.repeats,
+        bytes_per_clip=splits.bytes_a_sample(split, mixed) / data.repeats,
         first_batch_s=first_batch_s,
         rate=rate,
         alone=alone,

@@ -40,12 +40,14 @@ class _Nothing:
 def measure_rates(config: Config, seconds: float) -> Rates:
     """Three passes of about `seconds`: clips in this process, clips by loader processes, and reading alone."""
     split = splits.load(config.data.root, config.data.train, "data.train")
-    at = position.first(config, split, ranks=1)
+    mixed = splits.load_mix(config.data, split)
+    at = position.first(config, split, 1, tuple(one.share for one in mixed))
     workers = max(config.data.workers, 1)
 
     def stream(cut: Cutter, consumers: int = 1) -> ClipStream:
         shards = shards_of(config.data, split)
-        return ClipStream(split, cut, at.order, Passes(at.global_batch, _FOR_EVER), 0, consumers, shards)
+        passes = Passes(at.global_batch, _FOR_EVER)
+        return ClipStream(split, cut, at.order, passes, 0, consumers, shards, mixed=mixed)
 
     cutter = train_cutter(config, split.classes)
     with one_thread():
@@ -53,14 +55,15 @@ def measure_rates(config: Config, seconds: float) -> Rates:
     loaded = _Pass(stream(cutter), workers, seconds)
     read = _Pass(stream(_Nothing()), workers, seconds)
     data, frames, repeats = config.data, config.model.num_frames, config.data.repeats
+    sample_bytes = splits.bytes_a_sample(split, mixed)
     return Rates(
-        samples=split.samples,
-        sample_bytes=split.bytes / split.samples,
+        samples=at.samples_of(split),
+        sample_bytes=sample_bytes,
         clips_a_sample=repeats,
         clip_bytes=prod((frames, config.model.in_channels, data.size, data.size)),
         worker_s=alone.process_s / alone.samples / repeats,
         handover_s=loaded.thread_s / loaded.samples / repeats,
-        store_mb_s=read.samples * split.bytes / split.samples / read.seconds / 1e6,
+        store_mb_s=read.samples * sample_bytes / read.seconds / 1e6,
         worker_bytes=loaded.worker_bytes,
         steps_ahead=SLOTS,
     )

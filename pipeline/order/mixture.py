@@ -30,6 +30,8 @@ _TURN = (33**0.5 - 3) / 7
 """Part of a circle, irrational: steps of so much spread evenly over it, and so do 2, 3, 4, ... or 64 of them at a time,
 which is what a rank or a lane takes. Steps of the golden section spread better one by one, and badly 8 at a time."""
 _TRIED, _AT_ONCE = 64, 1 << 20
+MOST = 1 << 31
+"""Samples of an epoch of several sets: a number of one times a step is an int64."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def sets_of(numbers: Indices, shares: Sequence[int]) -> Indices:
     """The set of each of an epoch's sample `numbers`, int64 like these; the same in every epoch."""
     total = sum(shares)
     if len(shares) == 1:
-        return np.zeros(len(numbers), np.int64)
+        return np.broadcast_to(np.int64(0), numbers.shape)  # which takes no memory
     return np.searchsorted(np.cumsum(shares), numbers * _stride(total) % total, side="right")
 
 

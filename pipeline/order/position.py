@@ -12,6 +12,16 @@ from sharding.format.manifest import Manifest
 
 
 @dataclass(frozen=True)
+class Share:
+    """Another set of a mixture: URL and SHA-256 of its split's manifest, its weight, and the samples of an epoch."""
+
+    split: str
+    manifest: str
+    weight: float
+    samples: int
+
+
+@dataclass(frozen=True)
 class Position:
     """After `done` steps of a run whose order of samples follows from the other fields."""
 
@@ -26,6 +36,8 @@ class Position:
     done: int = 0
     run_window: int | None = None
     "`data.window` at the start; None: that of a run begun when it was given for each lane."
+    mix: tuple[Share, ...] = ()
+    "What comes among the training split's samples (`pipeline.order.mixture`)."
 
     @property
     def epoch(self) -> int:
@@ -42,31 +54,51 @@ class Position:
         """The order of samples."""
         return plan.Order(self.seed, self.lanes, self.window)
 
+    def samples_of(self, train_set: Manifest) -> int:
+        """The samples of an epoch: those of `train_set`, and what is mixed with them."""
+        return train_set.samples + sum(share.samples for share in self.mix)
+
     def after(self, steps: int) -> "Position":
         """The position after `steps` steps of the run."""
         return replace(self, done=steps)
 
+    def plain(self) -> dict[str, Any]:
+        """The fields as plain values; without a mixture none is named."""
+        values = asdict(self)
+        mix = values.pop("mix")
+        return {**values, "mix": list(mix)} if mix else values
+
     def to_state(self) -> dict[str, Any]:
         """Plain values for a checkpoint, epoch and step included for readers."""
-        return {**asdict(self), "epoch": self.epoch, "step": self.step}
+        return {**self.plain(), "epoch": self.epoch, "step": self.step}
 
 
-def first(config: Config, train_set: Manifest, ranks: int) -> Position:
-    """The start of a run; `UserError` where the batch fits neither the ranks nor the split."""
+def of_state(state: dict[str, Any]) -> Position:
+    """The position that `to_state` made `state` of; what an earlier version did not know has its default."""
+    known = {field.name: state[field.name] for field in fields(Position) if field.name in state}
+    return Position(**{**known, "mix": tuple(Share(**share) for share in known.get("mix", ()))})
+
+
+def first(config: Config, train_set: Manifest, ranks: int, mix: tuple[Share, ...] = ()) -> Position:
+    """The start of a run; `UserError` where the batch fits neither the ranks nor the samples of an epoch.
+
+    `mix`: what comes among the samples of `train_set`.
+    """
     batch = config.optim.global_batch
     check_shares(batch, ranks)
     if config.augment.mixup:
         check_pairs(batch, ranks)
-    steps = plan.steps_in_epoch(train_set.samples, batch)
+    samples = train_set.samples + sum(share.samples for share in mix)
+    steps = plan.steps_in_epoch(samples, batch)
     if not steps:
+        with_others = " and data.mix" if mix else ""
         raise UserError(
-            f"optim.global_batch: {batch} is more than the {train_set.samples} samples of {train_set.root}"
+            f"optim.global_batch: {batch} is more than the {samples} samples of {train_set.root}{with_others}"
         )
     lanes = config.data.lanes or plan.default_lanes(ranks * max(config.data.workers, 1), batch)
     window = plan.lane_window(config.data.window, lanes)
-    return Position(
-        train_set.sha256, config.run.seed, lanes, window, batch, steps, run_window=config.data.window
-    )
+    own = config.data.window
+    return Position(train_set.sha256, config.run.seed, lanes, window, batch, steps, run_window=own, mix=mix)
 
 
 def check_shares(batch: int, ranks: int, name: str = "optim.global_batch") -> None:
@@ -106,8 +138,8 @@ def resumed(state: dict[str, Any], fresh: Position, folder: str, lanes_given: bo
     Lanes that the configuration does not give come from the checkpoint: by default they follow from the number of
     ranks, which may change from start to start. So does each lane's window.
     """
-    kept = Position(**{field.name: state[field.name] for field in fields(Position) if field.name in state})
-    checked: list[tuple[str, int | str, int | str]] = [
+    kept = of_state(state)
+    checked: list[tuple[str, float | str, float | str]] = [
         ("the shards under data.root", kept.manifest, fresh.manifest),
         ("run.seed", kept.seed, fresh.seed),
         ("optim.global_batch", kept.global_batch, fresh.global_batch),
@@ -116,13 +148,28 @@ def resumed(state: dict[str, Any], fresh: Position, folder: str, lanes_given: bo
         checked.append(("data.lanes", kept.lanes, fresh.lanes))
     if fresh.run_window is not None and not has_window(kept, fresh.run_window):
         checked.append(("data.window", window_of(kept), fresh.run_window))
+    checked += mix_changes(kept, fresh)
     for setting, before, now in checked:
         if before != now:
             raise UserError(
                 f"{folder}: {setting} changed since this run began (from {before} to {now}); use another run.folder "
                 "to start anew"
             )
-    return kept
+    return replace(kept, mix=fresh.mix)  # the sets may lie elsewhere by now
+
+
+def mix_changes(before: Position, now: Position) -> list[tuple[str, float | str, float | str]]:
+    """Each mixed set that is another: what of it, as it was and as it is now. One that is not there has weight 0."""
+    then, here = ({share.manifest: share.weight for share in at.mix} for at in (before, now))
+    lies = {share.split: share.manifest for share in now.mix}
+    found: list[tuple[str, float | str, float | str]] = []
+    for share in before.mix:
+        if share.manifest not in here and lies.get(share.split, share.manifest) not in then:
+            found.append((f"the shards of {share.split} in the mixture", share.manifest, lies[share.split]))
+        elif (weight := here.get(share.manifest, 0)) != share.weight:
+            found.append((f"the weight of {share.split} in the mixture", share.weight, weight))
+    new = (share for share in now.mix if share.manifest not in then)
+    return found + [(f"the weight of {share.split} in the mixture", 0, share.weight) for share in new]
 
 
 def has_window(at: Position, window: int) -> bool:

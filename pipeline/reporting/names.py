@@ -21,6 +21,7 @@ SETTINGS = {
     "data.root": "shards",
     "data.train": "training split",
     "data.validation": "validation split",
+    "data.mix": "further sets, each with its weight",
     "data.size": "size of a clip, pixels",
     "data.short_side": "shorter side before the centre crop, pixels",
     "data.sampling": "choice of training frames",

@@ -13,7 +13,7 @@ from blvnet.zoo import Published
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.evaluation.confusion import Floats, Ints
-from pipeline.order import plan
+from pipeline.order import mixture, plan
 from pipeline.run import journal, owner
 from pipeline.run.journal import Line
 from pipeline.run.owner import Life
@@ -138,7 +138,7 @@ def read(url: str, name: str) -> Record:
         validation,
         [_json(url, file) for file in files if _SCORES.fullmatch(file)],
         [_json(url, file) for file in files if _ORDERS.fullmatch(file)],
-        _split(config, config.data.validation),
+        _split(config.data.root, config.data.validation),
         _starts(url),
         owner.life(url),
         _epoch_steps(config, train, validation),
@@ -156,14 +156,19 @@ def _epoch_steps(config: Config, train: list[Line], validation: list[Line]) -> i
     ends = [*validation, *(line for line, after in pairwise(train) if after["epoch"] > line["epoch"])]
     if ends:
         return int(ends[0]["step"] // (ends[0]["epoch"] + 1))
-    split = _split(config, config.data.train)
-    return None if split is None else plan.steps_in_epoch(split.samples, config.optim.global_batch)
+    samples = 0
+    for root, weight in [(config.data.root, 1.0), *config.data.mix.items()]:
+        split = _split(root, config.data.train)
+        if split is None:
+            return None
+        samples += mixture.share(weight, split.samples)
+    return plan.steps_in_epoch(samples, config.optim.global_batch)
 
 
-def _split(config: Config, name: str) -> Manifest | None:
-    """A split of the run; its shards may be out of reach by now."""
+def _split(root: str, name: str) -> Manifest | None:
+    """A split of a set; its shards may be out of reach by now."""
     try:
-        return manifest.load(storage.join(config.data.root, name))
+        return manifest.load(storage.join(root, name))
     except UserError:
         return None
 

@@ -3,10 +3,11 @@
 In the folder `audit` of the run folder, for a run that was last resumed after 12 steps:
 
 - `from-00000012.json`: the order of samples that holds from there on (a `Position`), the number of `ranks`,
-  the `split` that is trained on, and the `settings` of then that decide what else is on record;
+  the `split` that is trained on, and the `settings` of then that decide what else is on record; of a mixture its
+  other sets, as `mix`;
 - `from-00000012.rank-001.jsonl`: what rank 1 used since then, one line a step: `step` (steps done with this one),
   `epoch`, `numbers` and `keys` of the planned samples, and those of the `keys` that were `replaced` by others because
-  they are damaged;
+  they are damaged; in a mixture a key stands behind the number of its set, as `1:clip-5`, the training split's being 0;
 - `validation-00000024.json`: the `keys` that the evaluation after 24 steps scored, of which `split` and `manifest`.
 
 `audit_record` reads them.
@@ -90,7 +91,7 @@ def clear(folder: str, resumed_step: int) -> None:
 
 def begin(folder: str, start: Start) -> None:
     """Put a start on record; the main process calls it before any rank logs."""
-    content = {"split": start.split, "ranks": start.ranks, **asdict(start.position)}
+    content = {"split": start.split, "ranks": start.ranks, **start.position.plain()}
     if start.settings is not None:
         content["settings"] = asdict(start.settings)
     _save(url_of(folder, f"from-{start.position.done:08d}.json"), content)

@@ -1,13 +1,13 @@
 """Reads what a run put on record for its proof. What cannot be read is a finding with its place, not an error."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import Field
 
-from pipeline.order.position import Position
+from pipeline.order.position import Position, Share
 from pipeline.run import audit_log
 from pipeline.run.audit_log import Settings, Start, Validation
 from sharding import storage
@@ -36,6 +36,16 @@ class Used:
 
 
 @dataclass(frozen=True)
+class _Share:
+    __pydantic_config__ = schema.OPEN
+
+    split: str
+    manifest: str
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    samples: _Positive
+
+
+@dataclass(frozen=True)
 class _Start:
     __pydantic_config__ = schema.OPEN
 
@@ -50,6 +60,7 @@ class _Start:
     done: _Count
     settings: Settings | None = None
     run_window: _Positive | None = None
+    mix: schema.Rows[_Share] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,8 @@ class Record:
                 continue
             if content.done != int(match[1]):
                 self._findings.append(f"{url}: is of a start behind step {content.done}, by its content")
-            position = Position(**{field.name: getattr(content, field.name) for field in fields(Position)})
+            mix = tuple(Share(**vars(share)) for share in content.mix)
+            position = Position(**{f.name: getattr(content, f.name) for f in fields(Position)} | {"mix": mix})
             found.append(Start(position, content.ranks, content.split, content.settings))
         logs = audit_log.files(self.folder, audit_log.LOG)
         if not (found or unread or logs):

@@ -1,9 +1,9 @@
 """The proof that a run used the planned samples, or where it did not; `pipeline.audit` is the program.
 
-What the ranks wrote down (`audit_log`) is held against the plan, which is worked out anew from the manifest and
-the recorded seed, window and lanes; and, apart from any plan, every key of an epoch is counted. All starts must be of
-one run, which is the one that the folder's configuration describes. Of the logs one step is in memory at a time, of
-the split its keys.
+What the ranks wrote down (`audit_log`) is held against the plan, which is worked out anew from the manifests and
+the recorded seed, window, lanes and weights; and, apart from any plan, every key of an epoch is counted. All starts
+must be of one run, which is the one that the folder's configuration describes. Of the logs one step is in memory at a
+time, of the splits their keys.
 """
 
 from collections.abc import Iterator
@@ -13,13 +13,24 @@ import numpy as np
 
 from pipeline.data import corrupt
 from pipeline.order import plan
-from pipeline.order.position import has_window, window_of
+from pipeline.order.position import has_window, mix_changes, window_of
 from pipeline.run import audit_log, proof_evaluations
 from pipeline.run.audit_log import Start
 from pipeline.run.audit_record import MOST, Record, Used
-from pipeline.run.planned import Split
+from pipeline.run.planned import Samples, Split
 from sharding.errors import UserError
 from sharding.format import manifest
+
+
+@dataclass(frozen=True)
+class Uses:
+    """How often samples of a set were used: `used` in all, each of its `samples` `least` to `most` times."""
+
+    url: str
+    samples: int
+    used: int
+    least: int
+    most: int
 
 
 @dataclass
@@ -28,7 +39,7 @@ class Proof:
 
     `to_evaluate`: the last step, if an evaluation is due after it that is not on record: the run was stopped before
     its end. `old_starts`: how many were recorded without their settings, so that neither evaluations nor replaced
-    samples can be held against these.
+    samples can be held against these. `sets`: those of a mixture.
     """
 
     findings: list[str] = field(default_factory=list)
@@ -41,6 +52,7 @@ class Proof:
     evaluations: int = 0
     to_evaluate: int | None = None
     old_starts: int = 0
+    sets: list[Uses] = field(default_factory=list)
 
 
 def prove(folder: str) -> Proof:
@@ -61,14 +73,14 @@ def prove(folder: str) -> Proof:
 
 def _check(record: Record, starts: list[Start], proof: Proof) -> None:
     first = starts[0]
-    split = _split_of(starts)
+    samples = _samples_of(starts)
     batch = first.position.global_batch
-    proof.steps_in_epoch = plan.steps_in_epoch(len(split.keys), batch)
+    proof.steps_in_epoch = plan.steps_in_epoch(samples.in_an_epoch, batch)
     for start in starts:
         if (steps := start.position.steps_in_epoch) != proof.steps_in_epoch:
             proof.findings.append(
-                f"{_named(start)}: epochs of {steps} steps on record; {len(split.keys)} samples in batches of {batch} "
-                f"make {proof.steps_in_epoch}"
+                f"{_named(start)}: epochs of {steps} steps on record; {samples.in_an_epoch} samples in batches of "
+                f"{batch} make {proof.steps_in_epoch}"
             )
         if batch % start.ranks:
             proof.findings.append(f"{_named(start)}: {start.ranks} ranks cannot share batches of {batch}")
@@ -79,7 +91,7 @@ def _check(record: Record, starts: list[Start], proof: Proof) -> None:
     proof.steps = first.position.done
     if proof.steps:
         proof.findings.append(f"steps 1 to {proof.steps}: not on record; run.audit was off then")
-    epoch = _Epoch(split, first.position.order, batch, proof)
+    epoch = _Epoch(samples, first.position.order, batch, proof)
     kept = [*proof.restarts, record.checkpointed()]
     for i, start in enumerate(starts):
         # What an earlier start did after the step where a later one began was done again.
@@ -88,6 +100,7 @@ def _check(record: Record, starts: list[Start], proof: Proof) -> None:
             proof.steps = step
             if len(proof.findings) >= MOST:
                 return
+    proof.sets = epoch.uses()
     found = proof_evaluations.check(record, starts, proof.steps_in_epoch, proof.steps, proof.findings)
     proof.evaluations, proof.to_evaluate = found.evaluations, found.to_come
 
@@ -104,6 +117,8 @@ def _check_kind(starts: list[Start], record: Record, findings: list[str]) -> Non
             now, before = getattr(start.position, name), getattr(first.position, name)
             if now != before:
                 findings.append(f"{_named(start)}: {name} {now}, the run began with {before}")
+        for what, before, now in mix_changes(first.position, start.position):
+            findings.append(f"{_named(start)}: {what} is {now}, the run began with {before}")
         if not _is_same_split(start.split, first):
             findings.append(f"{_named(start)}: trained on {start.split}, the run began with {first.split}")
     if all(start.settings and start.settings.validation is None for start in starts):
@@ -118,6 +133,11 @@ def _check_kind(starts: list[Start], record: Record, findings: list[str]) -> Non
             findings.append(
                 f"{record.folder}/{record.CONFIGURATION}: {section}.{key} is {configured!r}, on record is {recorded}"
             )
+    mix, weights = tree.get("data", {}).get("mix", {}), [share.weight for share in first.position.mix]
+    if not isinstance(mix, dict) or sorted(map(str, mix.values())) != sorted(map(str, weights)):
+        findings.append(
+            f"{record.folder}/{record.CONFIGURATION}: data.mix is {mix!r}, on record are sets of weights {weights}"
+        )
 
 
 def _is_same_split(url: str, first: Start) -> bool:
@@ -132,32 +152,43 @@ def _is_same_split(url: str, first: Start) -> bool:
         return True
 
 
-def _split_of(starts: list[Start]) -> Split:
-    """The training split, from where it lay last."""
-    urls = list(dict.fromkeys(start.split for start in reversed(starts)))
-    for url in urls[:-1]:
+def _samples_of(starts: list[Start]) -> Samples:
+    """What the run is made of, from where it lay last."""
+    at = starts[0].position
+    mixed = []
+    for share in at.mix:
+        urls = [o.split for start in starts[::-1] for o in start.position.mix if o.manifest == share.manifest]
+        mixed.append((_split_at(urls, share.manifest), share.weight))
+    return Samples(_split_at([start.split for start in starts[::-1]], at.manifest), mixed)
+
+
+def _split_at(urls: list[str], sha256: str) -> Split:
+    """The split with this manifest, from the first of these places where it lies."""
+    *others, last = dict.fromkeys(urls)
+    for url in others:
         try:
-            return Split(url, starts[0].position.manifest)
+            return Split(url, sha256)
         except UserError:
             continue
-    return Split(urls[-1], starts[0].position.manifest)
+    return Split(last, sha256)
 
 
 class _Epoch:
     """Checks the steps of one epoch after another, and counts each one's samples."""
 
-    def __init__(self, split: Split, order: plan.Order, batch: int, proof: Proof) -> None:
-        self._split, self._order, self._batch, self._proof = split, order, batch, proof
-        # in which step of this epoch a sample was used; 0: none
-        self._step_of = np.zeros(len(split.keys), np.int64)
-        self._epoch, self._replaced = 0, 0
+    def __init__(self, samples: Samples, order: plan.Order, batch: int, proof: Proof) -> None:
+        self._samples, self._order, self._batch, self._proof = samples, order, batch, proof
+        # in which step of this epoch each sample was used last (0: none), how often, how often it is to be; and of all
+        self._step_of, self._times, self._planned, self._uses = np.zeros((4, len(samples.keys)), np.int64)
+        self._epoch, self._replaced = -1, 0
 
     def check(self, start: Start, step: int, lines: list[tuple[int, Used]], kept: bool) -> None:
         """What the ranks wrote down for a step; `kept`: a checkpoint followed."""
-        proof, split = self._proof, self._split
+        proof, samples = self._proof, self._samples
         number, position = divmod(step - 1, proof.steps_in_epoch)
         if number != self._epoch:
-            self._step_of[:], self._epoch, self._replaced = 0, number, 0
+            self._step_of[:], self._times[:], self._replaced = 0, 0, 0
+            self._planned[:], self._epoch = samples.times(self._order, number), number
         if start.settings and number == start.settings.epochs and not position:
             proof.findings.append(f"step {step}: used behind the last of {number} epochs")
         numbers = range(position * self._batch, (position + 1) * self._batch)
@@ -175,9 +206,9 @@ class _Epoch:
                 used[n] = key
                 self._count(step, key)
             self._count_replaced(where, line)
-        order, heard = split.order(self._order, number), {rank for rank, _ in lines}
+        order, heard = samples.order(self._order, number), {rank for rank, _ in lines}
         for n in numbers:
-            planned = split.keys[order[n]]
+            planned = samples.keys[order[n]]
             if n not in used and n % start.ranks in heard:
                 proof.findings.append(f"step {step}: sample {n}, {planned}, was not used")
             elif used.get(n, planned) != planned:
@@ -187,19 +218,34 @@ class _Epoch:
         if kept:
             self._check_budget(start, step, sum(len(line.replaced) for _, line in lines))
         if position == proof.steps_in_epoch - 1:
-            proof.left_out += len(split.keys) - numbers.stop
+            proof.left_out += samples.in_an_epoch - numbers.stop
+
+    def uses(self) -> list[Uses]:
+        """How often samples of each set of a mixture were used, counted apart from the plan."""
+        splits, found, begin = self._samples.splits, [], 0
+        for split in splits if len(splits) > 1 else []:
+            uses = self._uses[begin : begin + len(split.keys)]
+            found.append(Uses(split.url, len(uses), int(uses.sum()), int(uses.min()), int(uses.max())))
+            begin += len(uses)
+        return found
 
     def _count(self, step: int, key: str) -> None:
-        place = self._split.place.get(key)
+        place = self._samples.place.get(key)
         if place is None:
             self._proof.findings.append(f"step {step}: {key} was used, which is no sample of the split")
             return
-        if before := self._step_of[place]:
+        self._times[place] += 1
+        self._uses[place] += 1
+        if self._times[place] <= self._planned[place]:
+            self._proof.samples += 1
+        elif before := self._step_of[place]:
             self._proof.findings.append(
                 f"step {step}: {key} was used again in epoch {self._epoch}, first in step {before}"
             )
         else:
-            self._proof.samples += 1
+            self._proof.findings.append(
+                f"step {step}: {key} was used, which is not among the samples of epoch {self._epoch}"
+            )
         self._step_of[place] = step
 
     def _count_replaced(self, where: str, line: Used) -> None:
@@ -217,7 +263,7 @@ class _Epoch:
         before, self._replaced = self._replaced, self._replaced + replaced
         if start.settings is None:
             return
-        allowed = corrupt.share_of(start.settings.corrupt_budget, len(self._split.keys))
+        allowed = corrupt.share_of(start.settings.corrupt_budget, self._samples.in_an_epoch)
         if before <= allowed < self._replaced:
             self._proof.findings.append(
                 f"step {step}: {self._replaced} samples replaced in epoch {self._epoch}, of which data.corrupt and "

@@ -113,7 +113,7 @@ def _close(word: str, keys: list[Key], cutoff: float) -> list[str]:
 
 def _article(values: str) -> str:
     """`values` as a sentence goes on after "must be"."""
-    if values.startswith(("whole", "number", "text", "list")):
+    if values.startswith(("whole", "number", "text", "list", "mapping")):
         return f"a {values}"
     *first, last = re.split(", | or ", values)
     return f"{', '.join(first)} or {last}" if first else last
@@ -142,6 +142,8 @@ def _values(field: Schema) -> str:
     kind = field["type"]
     if kind == "array":
         return f"list of {_values(field['items'])}s"
+    if kind == "object":
+        return f"mapping of text to {_values(field['additionalProperties'])}"
     words = {
         "integer": "whole number",
         "number": "number",

@@ -1,24 +1,33 @@
 """The position of a stream as plain values, and what must be the same where it is loaded."""
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
-from pipeline.order import plan
-from pipeline.order.position import Position, check_shares, has_window, window_of
+from pipeline.order import plan, position
+from pipeline.order.position import Position, Share, check_shares, has_window, mix_changes, window_of
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
 
 
 def first(
-    split: Manifest, global_batch: int, seed: int, lanes: int, window: int, ranks: int, drop_last: bool
+    split: Manifest,
+    global_batch: int,
+    seed: int,
+    lanes: int,
+    window: int,
+    ranks: int,
+    drop_last: bool,
+    mix: tuple[Share, ...] = (),
 ) -> Position:
-    """The start of a stream; `UserError` where the batch fits neither the ranks nor the split."""
+    """The start of a stream; `UserError` where the batch fits neither the ranks nor the samples of an epoch."""
     check_shares(global_batch, ranks, "global_batch")
-    steps = plan.steps_in_epoch(split.samples, global_batch, drop_last)
+    samples = split.samples + sum(share.samples for share in mix)
+    steps = plan.steps_in_epoch(samples, global_batch, drop_last)
     if not steps:
-        raise UserError(f"{split.root}: global_batch {global_batch} is more than its {split.samples} samples")
+        its = "the mixture's" if mix else "its"
+        raise UserError(f"{split.root}: global_batch {global_batch} is more than {its} {samples} samples")
     own = plan.lane_window(window, lanes)
-    return Position(split.sha256, seed, lanes, own, global_batch, steps, run_window=window)
+    return Position(split.sha256, seed, lanes, own, global_batch, steps, run_window=window, mix=mix)
 
 
 def loaded(state: dict[str, Any], fresh: Position, root: str, lanes_given: bool) -> Position:
@@ -31,11 +40,13 @@ def loaded(state: dict[str, Any], fresh: Position, root: str, lanes_given: bool)
         raise UserError(
             f"not the state of a stream: {', '.join(missing)} are missing; give what state_dict() returned"
         )
-    kept = Position(**{field.name: state[field.name] for field in fields(Position) if field.name in state})
+    kept = position.of_state(state)
     if kept.manifest != fresh.manifest:
         raise UserError(
             f"{root}: the state is of other shards than these; start anew, or give the shards of then"
         )
+    for what, before, now in mix_changes(kept, fresh):
+        raise UserError(f"{root}: {what} was {before} when the state was made, and is {now}; it must stay")
     names = ["seed", "global_batch", "steps_in_epoch", *(["lanes"] if lanes_given else [])]
     for name in names:
         before, now = getattr(kept, name), getattr(fresh, name)
@@ -47,4 +58,4 @@ def loaded(state: dict[str, Any], fresh: Position, root: str, lanes_given: bool)
         raise UserError(
             f"{root}: window was {window_of(kept)} when the state was made, and is {fresh.run_window}; it must stay"
         )
-    return kept
+    return replace(kept, mix=fresh.mix)  # the sets may lie elsewhere by now

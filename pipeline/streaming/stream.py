@@ -1,8 +1,9 @@
 """A shard set as a stream of batches in an exact order, for a model and a loop of one's own."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from pipeline.config import WINDOW
 from pipeline.data import batch as data
-from pipeline.data import corrupt
+from pipeline.data import corrupt, splits
 from pipeline.data.cache import CachedShards, ShardCache
 from pipeline.data.loader import batches
 from pipeline.data.prefetch import on_device
@@ -38,7 +39,8 @@ class Batch:
     `data`: what the transform made, each array with a first axis of samples: a tensor, or a dict of tensors. `labels`:
     int64 (samples,), -1 where unknown; of a set with several labels a video int8 (samples, classes), zeros and ones.
     `numbers` are the samples' numbers in the epoch, `keys` their keys; in place of those that are `replaced`, which are
-    damaged, others stand. A batch may be kept: its memory is not filled again while anybody holds it.
+    damaged, others stand. In a mixture a key stands behind its set's number (`Stream.sets`), as `1:clip-5`. A batch may
+    be kept: its memory is not filled again while anybody holds it.
     """
 
     data: Any
@@ -61,7 +63,8 @@ class Stream:
     works, and some shards are read twice. `drop_last` leaves out an epoch's last, partial batch. Where `device` is a
     GPU, batches are on their way there while it trains. `corrupt_budget` is the share of an epoch's samples that may be
     damaged and replaced. `cache` is a local folder that keeps up to `cache_gb` of shards. `audit` is a folder, or the
-    URL of one, in which `python -m pipeline.audit` finds what it proves the order from.
+    URL of one, in which `python -m pipeline.audit` finds what it proves the order from. `mix` has further splits, each
+    with its weight: a sample of theirs comes so many times an epoch on average. Their classes are some of this one's.
 
     Iterating goes on where the stream stands. Raises `UserError`.
     """
@@ -85,6 +88,7 @@ class Stream:
         cache: str | Path | None = None,
         cache_gb: float = 100.0,
         audit: str | Path | None = None,
+        mix: Mapping[str, float] | None = None,
     ) -> None:
         if audit is not None and not drop_last:
             raise UserError("an audit is of whole batches; leave out audit or drop_last=False")
@@ -94,17 +98,17 @@ class Stream:
         if not 0 <= self._rank < self._ranks:
             raise UserError(f"rank {self._rank} of {self._ranks}: ranks are numbered from 0 on")
         self._split = manifest.load(str(url))
+        self._mixed = _mixed(self._split, mix or {})
         given = lanes or plan.default_lanes(self._ranks * max(workers, 1), global_batch)
+        shares = tuple(one.share for one in self._mixed)
         self._fresh = self._at = state.first(
-            self._split, global_batch, seed, given, window, self._ranks, drop_last
+            self._split, global_batch, seed, given, window, self._ranks, drop_last, shares
         )
         self._lanes_given, self._drop_last = lanes is not None, drop_last
         self._epochs, self._workers, self._device = epochs, workers, torch.device(device)
-        self._shards: Shards = StoredShards(self._split)
-        if cache is not None:
-            self._shards = CachedShards(
-                StoredShards(self._split), ShardCache(str(cache), int(cache_gb * 1e9))
-            )
+        kept = None if cache is None else ShardCache(str(cache), int(cache_gb * 1e9))
+        self._shards = _shards(self._split, kept)
+        self._mixed = tuple(replace(one, shards=_shards(one.split, kept)) for one in self._mixed)
         self._corrupt_budget = corrupt_budget
         self._audit_folder = None if audit is None else str(audit)
         self._audit: AuditLog | None = None
@@ -121,8 +125,13 @@ class Stream:
 
     @property
     def samples(self) -> int:
-        """Of the split."""
-        return self._split.samples
+        """Of an epoch."""
+        return self._at.samples_of(self._split)
+
+    @property
+    def sets(self) -> list[str]:
+        """The URLs of the split and of those that are mixed with it, by number."""
+        return [self._split.root, *(one.split.root for one in self._mixed)]
 
     @property
     def steps_in_epoch(self) -> int:
@@ -146,7 +155,8 @@ class Stream:
         passes = Passes(at.global_batch, self._epochs, at.epoch, at.step, self._drop_last)
         allowed = corrupt.share_of(self._corrupt_budget, self.samples) if self._corrupt_budget else None
         parts = (self._split, self._cutter, at.order, passes, self._rank, self._ranks, self._shards, allowed)
-        with closing(batches(ClipStream(*parts), self._workers, self._device.type == "cuda")) as made:
+        stream = ClipStream(*parts, mixed=self._mixed)
+        with closing(batches(stream, self._workers, self._device.type == "cuda")) as made:
             for batch in on_device(made, self._device):
                 if turn != self._turn:
                     raise RuntimeError("the stream was begun anew, or its state loaded, while this loop ran")
@@ -179,11 +189,23 @@ class Stream:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a stream stood when `state_dict()` was asked, on any number of ranks and workers.
 
-        Raises `UserError` where shards, seed, batch, lanes or window are others.
+        Raises `UserError` where shards, weights, seed, batch, lanes or window are others.
         """
         self._at = state.loaded(state_dict, self._fresh, self._split.root, self._lanes_given)
         self._audit = None
         self._turn += 1
+
+
+def _mixed(split: Manifest, mix: Mapping[str, float]) -> tuple[splits.Mixed, ...]:
+    """The splits of `mix`, from their URLs."""
+    for url, weight in mix.items():
+        if not 0 < weight < math.inf:
+            raise UserError(f"mix: {url}: a weight is a number more than 0, not {weight}")
+    return splits.mixed_with(split, ((manifest.load(str(url)), weight) for url, weight in mix.items()), "mix")
+
+
+def _shards(split: Manifest, cache: ShardCache | None) -> Shards:
+    return StoredShards(split) if cache is None else CachedShards(StoredShards(split), cache)
 
 
 def _tried(transform: Transform, shards: Shards, split: Manifest) -> Layout:

@@ -3,11 +3,14 @@
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.data.films import as_read
+from pipeline.data.splits import Mixed, bytes_a_sample
 from pipeline.order.plan import readers_per_lane
 from pipeline.order.position import Position
 from pipeline.order.reads import reads
@@ -16,7 +19,12 @@ from sharding.format.manifest import Manifest
 
 
 def introduction(
-    config: Config, at: Position, train_set: Manifest, validation_set: Manifest, ranks: list[Rank]
+    config: Config,
+    at: Position,
+    train_set: Manifest,
+    validation_set: Manifest,
+    ranks: list[Rank],
+    mixed: Sequence[Mixed] = (),
 ) -> list[str]:
     """The block of lines at the start."""
     model, data, optim = config.model, config.data, config.optim
@@ -29,47 +37,71 @@ def introduction(
     frames = "frames" if model.in_channels == 3 else "frames of optical flow"
     takes = f"clips of {model.num_frames} {frames}" if model.num_frames > 1 else "images"
     several = ", several labels a video" if train_set.several_labels else ""
+    as_they_are_read = [replace(one, split=as_read(data, one.split)) for one in mixed]
     rows = [
         ("network", f"bLVNet-TAM depth {model.depth}, {takes} at {data.size}x{data.size}"),
         ("ranks", f"{len(ranks)} ({devices}), {config.run.precision}, on {where}"),
         ("data", f"{train_set.root}: {train_set.samples} videos, {len(train_set.classes)} classes{several}; "
                  f"{validation_set.samples} videos to validate"),
+        *mixture(train_set, mixed),
         ("order", f"seed {at.seed}, {at.lanes} lanes of window {at.window}, {data.workers} loader processes a rank"),
-        *_films(config, train_set),
-        ("reading", _reading(config, at, as_read(config.data, train_set), ranks)),
+        *_films(config, [train_set, *(one.split for one in mixed)]),
+        ("reading", _reading(config, at, as_read(data, train_set), ranks, as_they_are_read)),
         ("steps", f"{at.steps_in_epoch} of {clips} clips in each of {optim.epochs} epochs, {to_do}"),
         ("folder", config.run.folder),
     ]  # fmt: skip
     return [f"  {name:<8} {text}" for name, text in rows]
 
 
-def _films(config: Config, train_set: Manifest) -> list[tuple[str, str]]:
+def _films(config: Config, splits: Sequence[Manifest]) -> list[tuple[str, str]]:
     """What becomes of films, if there are any."""
-    if not train_set.of_films:
+    films = [split for split in splits if split.of_films]
+    if not films:
         return []
     if config.data.films == "decode":
         return [("films", "decoded for each clip")]
-    read = as_read(config.data, train_set)
-    if read is train_set:
+    read = [as_read(config.data, split) for split in films]
+    if any(turned is split for turned, split in zip(read, films, strict=True)):
         return [("films", "turned to JPEGs, whose size the build did not compute: more than is said below")]
-    return [("films", f"turned to JPEGs, {read.bytes / 1e9:.1f} GB in all")]
+    return [("films", f"turned to JPEGs, {sum(split.bytes for split in read) / 1e9:.1f} GB in all")]
 
 
-def _reading(config: Config, at: Position, train_set: Manifest, ranks: list[Rank]) -> str:
+def mixture(train_set: Manifest, mixed: Sequence[Mixed]) -> list[tuple[str, str]]:
+    """What is mixed, a row for each set, with its samples and its share of an epoch; none where there is one alone."""
+    if not mixed:
+        return []
+    total = train_set.samples + sum(one.samples for one in mixed)
+    rows = [
+        ("mixture", f"{total} videos an epoch: {train_set.samples / total:.1%} of them from {train_set.root}")
+    ]
+    for number, one in enumerate(mixed, 1):
+        of = f"{one.samples} from the {one.split.samples} of {one.split.root}"
+        rows.append(("", f"{one.samples / total:.1%}: {of}, weight {one.weight:g} (set {number})"))
+    return rows
+
+
+def _reading(
+    config: Config, at: Position, train_set: Manifest, ranks: list[Rank], mixed: Sequence[Mixed]
+) -> str:
     """What reading takes of the node with the most ranks, and how often each byte is read."""
     workers = max(config.data.workers, 1)
     most = max(Counter(rank.host for rank in ranks).values())
-    needs = reads(at.order, train_set.samples, len(ranks) * workers, most * workers)
-    held = needs.held * train_set.bytes / train_set.samples
+    consumers, here = len(ranks) * workers, most * workers
+    needs = reads(at.order, at.samples_of(train_set), consumers, here, 1 + len(mixed))
+    held = needs.held * bytes_a_sample(train_set, mixed)
     size = f"{held / 1e9:.1f} GB" if held >= 1e9 else f"{held / 1e6:.1f} MB"
     times = "once" if needs.times == 1 else f"{needs.times} times"
+    what = "what an epoch takes is" if mixed else "each byte is"
     kept = ""
     if config.data.cache:
-        share = min(1.0, config.data.cache_gb * 1e9 / train_set.bytes)
+        share = min(
+            1.0, config.data.cache_gb * 1e9 / (train_set.bytes + sum(one.split.bytes for one in mixed))
+        )
         kept = f", later epochs from the cache, which has room for {share:.0%}"
+    when = "" if mixed else " an epoch"
     return (
-        f"on a node {needs.lanes} connections, and samples of up to {size} wait for their turn; each byte is "
-        f"read {times} an epoch{kept}"
+        f"on a node {needs.lanes} connections, and samples of up to {size} wait for their turn; {what} "
+        f"read {times}{when}{kept}"
     )
 
 

@@ -1,5 +1,6 @@
 """How far a run has come: all that a checkpoint keeps, and that a run starts with or goes on from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.data import corrupt
-from pipeline.data.splits import labels_a_video
+from pipeline.data.splits import Mixed, labels_a_video
 from pipeline.handover.shared import check_room
 from pipeline.order import position
 from pipeline.order.position import Position
@@ -56,13 +57,15 @@ class Progress:
         }
 
 
-def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: World) -> Progress:
+def begin(
+    config: Config, train_set: Manifest, validation_set: Manifest, world: World, mixed: Sequence[Mixed] = ()
+) -> Progress:
     """The start of a run, or where the newest checkpoint of its folder left it; says which, and clears what came after.
 
-    Every rank must call it.
+    `mixed` are further sets to train on. Every rank must call it.
     """
     run = config.run
-    at = position.first(config, train_set, world.ranks)
+    at = position.first(config, train_set, world.ranks, tuple(one.share for one in mixed))
     check_room(config, world.ranks)
     torch.manual_seed(run.seed)
     torch.use_deterministic_algorithms(run.deterministic)
@@ -74,7 +77,7 @@ def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: 
     if chosen:
         progress = _resumed(chosen.pop("url"), chosen, config, train_set, at, world)
     else:
-        progress = _fresh(config, train_set, at, world)
+        progress = _fresh(config, train_set, at, world, mixed)
     if world.main:
         # In this order: the record of a run whose configuration is no more must not lie beside a new one's.
         audit_log.clear(run.folder, progress.at.done)
@@ -88,7 +91,9 @@ def begin(config: Config, train_set: Manifest, validation_set: Manifest, world: 
     return progress
 
 
-def _fresh(config: Config, train_set: Manifest, at: Position, world: World) -> Progress:
+def _fresh(
+    config: Config, train_set: Manifest, at: Position, world: World, mixed: Sequence[Mixed]
+) -> Progress:
     model = build_model(config, len(train_set.classes))
     if config.init.reference or config.init.from_:
         if world.main:
@@ -97,9 +102,9 @@ def _fresh(config: Config, train_set: Manifest, at: Position, world: World) -> P
         assert weights
         model.load_state_dict(weights)
     if count := config.init.norm_batches:
-        some = islice(train_batches(config, train_set, at, world), count)
+        some = islice(train_batches(config, train_set, at, world, mixed), count)
         recompute(model.to(world.device), (batch.clips for batch in some), config, world)
-    tally = corrupt.Tally(corrupt.allowed(config.data, train_set.samples))
+    tally = corrupt.Tally(corrupt.allowed(config.data, at.samples_of(train_set)))
     return Progress(Learner(model, config, world), at, tally)
 
 
@@ -113,7 +118,7 @@ def _resumed(
     lanes_given = config.data.lanes is not None
     at = position.resumed(saved["position"], fresh, config.run.folder, lanes_given)
     learner.restore(saved, url)
-    allowed = corrupt.allowed(config.data, train_set.samples)
+    allowed = corrupt.allowed(config.data, at.samples_of(train_set))
     tally = corrupt.Tally(allowed, **saved.get("tally", {}))
     return Progress(learner, at, tally, saved.get("to_evaluate", False), saved["config"])
 

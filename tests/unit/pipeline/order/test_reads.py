@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.order import plan
+from pipeline.order import mixture, plan
 from pipeline.order.reads import Reads, reads
 
 
@@ -13,6 +13,8 @@ def test_the_shipped_settings() -> None:
     assert reads(order, samples=168_913, consumers=4, here=4) == Reads(lanes=64, held=1024, times=1)
     assert reads(order, samples=168_913, consumers=64, here=32) == Reads(lanes=32, held=512, times=1)
     assert reads(order, samples=168_913, consumers=96, here=96) == Reads(lanes=192, held=3072, times=3)
+    several = reads(order, samples=168_913, consumers=4, here=4, sets=3)
+    assert several == Reads(lanes=192, held=1152, times=1)
 
 
 @given(st.integers(1, 300), st.integers(1, 24), st.integers(1, 12), st.integers(1, 8), st.integers(1, 8))
@@ -27,3 +29,20 @@ def test_no_consumer_holds_more(samples: int, lanes: int, window: int, nodes: in
             most += max((read - np.arange(len(read))).tolist(), default=0)
     assert most <= needs.held
     assert needs.lanes == sum(len(plan.lanes_of(c, consumers, lanes)) for c in range(here))
+
+
+@given(
+    st.lists(st.integers(1, 90), min_size=1, max_size=4),
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(1, 6),
+)
+def test_no_lane_of_several_sets_holds_more(shares: list[int], lanes: int, window: int, epoch: int) -> None:
+    order = plan.Order(0, lanes, window)
+    made = mixture.epoch([np.array([share]) for share in shares], shares, order, epoch)
+    for number in range(lanes):
+        held = 0
+        for strand in mixture.lane(made, number).strands:
+            read = np.maximum.accumulate(strand.order) + 1
+            held += max((read - np.arange(len(read))).tolist(), default=0)
+        assert held <= reads(order, sum(shares), lanes, lanes, len(shares)).held / lanes
