@@ -21,6 +21,10 @@ def rows(folder: str) -> list[tuple[str, str]]:
     for split in (data.train, data.validation):
         loaded = run.manifest(split)
         table.append((f"{split} videos", f"{loaded.samples} in {len(loaded.shards)} shards"))
+    for root, weight in data.mix.items():
+        loaded = run.manifest(data.train, root)
+        found = f"{loaded.samples} in {len(loaded.shards)} shards of {root}, weight {weight:g}"
+        table.append(("mixed videos", found))
     return [
         *table,
         (

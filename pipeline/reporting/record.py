@@ -104,9 +104,9 @@ class Record:
         """The names of the run's `count` classes; their numbers where the shards cannot be read."""
         return [f"class {i}" for i in range(count)] if self.split is None else self.split.classes
 
-    def manifest(self, split: str) -> Manifest:
-        """The manifest of a split beside the run's own."""
-        return manifest.load(storage.join(self.config.data.root, split))
+    def manifest(self, split: str, root: str | None = None) -> Manifest:
+        """The manifest of a split beside the run's own, or of the set at `root`."""
+        return manifest.load(storage.join(root or self.config.data.root, split))
 
     def answers(self) -> list[Answers]:
         """The predictions of the evaluations on labelled splits."""

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import audit, bench, config, train
+from pipeline import audit, bench, config, summary, train
 from pipeline.checking import request
 from pipeline.run import checkpoint
+from sharding.errors import UserError
 from tests import shards
 
 SMALL = ["data.size=32", "data.short_side=32", "model.num_frames=2", "optim.global_batch=4", "optim.epochs=2"]
@@ -52,6 +53,8 @@ def test_a_run_keeps_its_mixture_and_its_record_is_proven(
     assert json.loads(start.read_text())["config"]["data"]["mix"] == mix
     assert audit.main([f"{root}/run"]) == 0
     said = capsys.readouterr().out
+    assert summary.main([f"{root}/run"]) == 0
+    assert f"mixed videos       6 in 1 shards of {root}/extra, weight 0.5\n" in capsys.readouterr().out
     assert f"set 1        6 of these, each of the 6 samples of {root}/extra/train 1 times" in said
 
 
@@ -114,5 +117,8 @@ def test_a_look_before_a_job_and_a_measurement_know_the_mixture(
         f"mixed with 14 of 7 videos of {root}/more/train an epoch",
         "5 steps of 4 videos an epoch, 4 a rank and step",
     ]
+    away = command(root, f"run.folder={tmp_path}/run", nowhere=1)
+    with pytest.raises(UserError, match=r"nowhere/train/manifest\.json: no such manifest"):
+        request.check(config.load(away[1], away[2:]), 1)
     assert bench.main(["loader", *words, "--seconds", "0.2"]) == 0
     assert "9 videos in 1 shards, and 1 sets of data.mix; clips of" in capsys.readouterr().out
