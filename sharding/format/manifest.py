@@ -121,6 +121,8 @@ class _File:
 
     def fault(self) -> str | None:
         """What in it cannot be true of any split, or None."""
+        if has_films(self.settings) != isinstance(self, _FilmFile):
+            return "its format and its settings disagree on whether it holds films"
         names: set[str] = set()
         for row in self.shards:
             if row.name in names:
@@ -154,10 +156,6 @@ class _FilmFile(_File):
     __pydantic_config__ = schema.OPEN
 
     shards: schema.Rows[FilmShardRow]  # type: ignore[assignment] # nobody changes the list
-
-    def fault(self) -> str | None:
-        """What in it cannot be true of any set of films, or None."""
-        return super().fault() if has_films(self.settings) else "its settings are not those of films"
 
 
 @dataclass(frozen=True)

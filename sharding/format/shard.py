@@ -192,6 +192,8 @@ class Sidecar:
 
     def fault(self) -> str | None:
         """What in it cannot be true of any shard, or None."""
+        if has_films(self.recipe.settings) != isinstance(self, FilmSidecar):
+            return "its format and its settings disagree on whether it holds films"
         position, keys = 0, set()
         classes, several = len(self.recipe.classes), has_several_labels(self.recipe.settings)
         for row in self.samples:
@@ -235,10 +237,6 @@ class FilmSidecar(Sidecar):
 
     samples: schema.Rows[FilmRow]  # type: ignore[assignment] # nobody changes the list
     jpeg: JpegShard | None = None
-
-    def fault(self) -> str | None:
-        """What in it cannot be true of any shard, or None."""
-        return super().fault() if has_films(self.recipe.settings) else "its settings are not those of films"
 
 
 @dataclass(frozen=True)
