@@ -22,7 +22,8 @@ from sharding.foreign import sample
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
 from sharding.format.shard import FilmRow, JpegShard, SampleRow
-from tests.films import built, settings
+from tests.films import SHORT_SIDE, built, settings
+from tests.unit.sharding import downloads
 from tests.unit.sharding.sources.test_resize import set_rotation
 from tests.unit.sharding.videos import psnr, tree, write_set, write_video, written_json
 
@@ -186,6 +187,17 @@ def test_a_set_can_be_moved_and_is_verified(films: Path, tmp_path: Path) -> None
     report = verify(str(moved / "train"), 1)
     assert (report.problems, report.samples, report.failures) == ({}, 4, 3)
     assert report.lines()[0].endswith("3 videos could not be used: all as built")
+
+
+def test_films_from_archives_are_the_same_bytes(source: Path, films: Path, tmp_path: Path) -> None:
+    archives = tmp_path / "downloads"
+    archives.mkdir()
+    downloads.zip_parts(source / "videos", archives)
+    downloads.write_labels(source / "annotations", archives)
+    words = ["build", "--dataset", "sthv2", "--archives", str(archives), "--out", str(tmp_path / "out")]
+    more = ["--short-side", str(SHORT_SIDE), "--samples-per-shard", "3", "--store", "film", "--workers", "1"]
+    assert main([*words, *more, "--max-failures", "3"]) == 0
+    assert tree(tmp_path / "out") == tree(films)
 
 
 def test_damage_is_found_and_repaired(source: Path, films: Path, tmp_path: Path) -> None:
