@@ -110,7 +110,7 @@ class ShardCache:
         return any(map(_reserved, filling))
 
     def make_room(self, size: int) -> bool:
-        """Remove what was used longest ago until `size` more bytes fit; False where they cannot. For whom is alone."""
+        """Remove what was used longest ago until `size` more bytes fit; False where they cannot. Under the lock."""
         kept, reserved = [], 0
         for path in self._folder.iterdir():
             if _FILLING.fullmatch(path.name) and (on_its_way := _reserved(path)):

@@ -97,7 +97,8 @@ def lines(rates: FilmRates, place: Place) -> list[str]:
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return [*table, f"best here: {_advice(best(found))}"]
+    missing = [] if place.cache_gb else [f"{TURNED}: needs a disk, --cache-gb"]
+    return [*table, *missing, f"best here: {_advice(best(found))}"]
 
 
 def _advice(way: Way) -> str:

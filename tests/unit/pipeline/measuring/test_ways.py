@@ -12,7 +12,7 @@ from pipeline import bench
 from pipeline import plan as program
 from pipeline.measuring.node import DECODING, NETWORK, STEP
 from pipeline.measuring.rates import FilmRates, load_films
-from pipeline.measuring.ways import DECODED, JPEGS, TURNED, Place, Way, best, ways
+from pipeline.measuring.ways import DECODED, JPEGS, TURNED, Place, Way, best, lines, ways
 from sharding.format import manifest
 from tests.films import built, settings
 from tests.unit.sharding.videos import write_set
@@ -62,7 +62,9 @@ def test_the_best_way_goes_by_cores_network_and_disk(place: Place, name: str) ->
 
 
 def test_without_a_cache_nothing_is_turned() -> None:
-    assert TURNED not in by_name(Place(cores=4, store_mb_s=100))
+    place = Place(cores=4, store_mb_s=100)
+    assert TURNED not in by_name(place)
+    assert lines(RATES, place)[-2] == "films, turned to JPEGs by the cache: needs a disk, --cache-gb"
 
 
 def test_a_cache_that_is_too_small_turns_again() -> None:
@@ -119,9 +121,9 @@ def test_from_a_set_to_the_best_way(films: Path, tmp_path: Path, capsys: pytest.
     assert min(sizes) <= found.jpeg_bytes <= max(sizes)
     assert min(found.film_s, found.turn_s, found.jpeg_s) > 0
     assert program.main(["--films", file, "--cores", "16", "--store", "125", "--cache-gb", "300"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line[:11] for line in lines[1:4]] == ["JPEG shards", "films, deco", "films, turn"]
-    assert "50 epochs" in lines[0] and lines[4].startswith("best here: ")
+    told = capsys.readouterr().out.splitlines()
+    assert [line[:11] for line in told[1:4]] == ["JPEG shards", "films, deco", "films, turn"]
+    assert "50 epochs" in told[0] and told[4].startswith("best here: ")
     words[-1] = f"data.root={films}/jpegs"
     assert bench.main([*words, "data.size=32", "data.short_side=32"]) == 2
     assert "no films in it; build a set with --store film" in capsys.readouterr().err
