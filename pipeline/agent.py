@@ -31,10 +31,14 @@ from types import FrameType
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import api
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.elastic.rendezvous import RendezvousError, rendezvous_handler_registry
+from torch.distributed.elastic.rendezvous import (
+    RendezvousConnectionError,
+    RendezvousError,
+    rendezvous_handler_registry,
+)
 
 from pipeline.ranks import launcher
-from pipeline.ranks.elastic import BACKEND, Elastic
+from pipeline.ranks.elastic import BACKEND, AbsentError, Elastic
 from sharding.errors import MISTAKE, UNREACHABLE
 
 _NOBODY_SENDS = "SIGURG"
@@ -77,12 +81,17 @@ def _run(folder: Path) -> int:
         return _stopped(folder, stop.number)
     except ChildFailedError as error:
         return _failed(*error.get_first_failure())
+    except AbsentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
     except RendezvousError as error:
         # Most often the launcher that the others meet at has ended, for the same reason as the ranks here.
         for status in (MISTAKE, UNREACHABLE, signals.STATUS):
             if any(ending.status == status for ending in launcher.endings(folder)):
                 return status
         first_line = str(error).partition("\n")[0]
+        if isinstance(error, RendezvousConnectionError):  # torch's words say nothing
+            first_line = "the first one, where all meet, has ended, or the network is cut"
         print(f"error: the launchers of the other hosts cannot be reached: {first_line}", file=sys.stderr)
         return 1
     return 0

@@ -10,7 +10,7 @@ P = ParamSpec("P")
 MISTAKE = 2
 """The exit status of a user's mistake: to start again would not help."""
 UNREACHABLE = 69  # EX_UNAVAILABLE of sysexits.h
-"""The exit status of a training whose store was away for too long: to start it again may help."""
+"""The exit status where a store was away for too long, or a host did not come: to start again may help."""
 _INTERRUPTED = 130  # 128 + SIGINT
 
 

@@ -8,8 +8,6 @@ too. Ranks that are whole write a checkpoint before they are started again. Who 
 import contextlib
 import os
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,7 +21,7 @@ from torch.distributed.elastic.rendezvous import (
     RendezvousParameters,
     RendezvousTimeoutError,
 )
-from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
+from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import DEFAULT_PORT, create_backend
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
     DynamicRendezvousHandler,
     RendezvousTimeout,
@@ -32,7 +30,9 @@ from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
 )
 from torch.distributed.elastic.rendezvous.utils import _matches_machine_hostname, parse_rendezvous_endpoint
 
-from pipeline.ranks import launcher
+from pipeline.ranks import launcher, waiting
+from pipeline.ranks.waiting import say
+from sharding.errors import UNREACHABLE
 
 BACKEND = "blvnet"
 BEATS = {True: (2, 3), False: (5, 3)}
@@ -43,7 +43,13 @@ JOIN_S = 600
 FIRST_CALL_S, LAST_CALL_S = 30, 3
 """How long MIN hosts wait for more: at the start, and later, when those that live have just been together."""
 _FAREWELL_S = 5.0
-_TOLD_EVERY_S = 30.0
+_AGAIN = "start the commands of all hosts again; with --min-hosts a run begins without some"
+
+
+class AbsentError(RendezvousError):
+    """Hosts did not come: the text says which, and what to do. The launcher ends with `status`."""
+
+    status = UNREACHABLE
 
 
 class Elastic:
@@ -56,14 +62,18 @@ class Elastic:
 
     def create(self, given: RendezvousParameters) -> DynamicRendezvousHandler:
         """The handler, for torchrun's registry; what `--rdzv-conf` gives wins over the numbers here."""
+        host, port = parse_rendezvous_endpoint(given.endpoint, default_port=DEFAULT_PORT)
         here = given.get_as_bool("is_host")
-        self._meets_here = _matches_machine_hostname(_host(given)) if here is None else here
+        self._meets_here = _matches_machine_hostname(host) if here is None else here
+        join_s = given.get_as_int("join_timeout", JOIN_S) or 0
+        if not self._meets_here:
+            _wait_for_the_first(host, port, join_s)
         try:
             backend, store = create_backend(given)
         except RendezvousConnectionError:
             raise RendezvousError(f"nobody answers at {given.endpoint}") from None
         timeouts = _Timeouts(
-            timedelta(seconds=given.get_as_int("join_timeout", JOIN_S) or 0),
+            timedelta(seconds=join_s),
             timedelta(seconds=given.get_as_int("last_call_timeout", FIRST_CALL_S) or 0),
         )
         every_s, often = BEATS[given.min_nodes < given.max_nodes]
@@ -121,21 +131,25 @@ class _Handler(DynamicRendezvousHandler):
     def next_rendezvous(self) -> RendezvousInfo:
         launcher.begin_start(self._folder, self._starts)
         self._starts += 1
-        met = threading.Event()
-        threading.Thread(target=self._tell, args=(met,), daemon=True, name="waiting").start()
+        self._came = {self._this_node.addr}
         try:
-            info = super().next_rendezvous()
+            with waiting.told(self._missing):
+                info = super().next_rendezvous()
         except RendezvousTimeoutError:
             join_s = self.settings.timeout.join.total_seconds()
-            raise RendezvousError(f"{self._awaited()} not there within {join_s:.0f} s") from None
-        except RendezvousClosedError:
-            raise RendezvousError("the run has ended") from None
-        finally:
-            met.set()
+            raise AbsentError(f"{self._awaited()} not there within {join_s:.0f} s; {_AGAIN}") from None
+        except (RendezvousClosedError, RendezvousConnectionError) as error:
+            if self._starts == 1 and len(self._came) < self.settings.max_nodes:
+                # Those who came first wait no longer.
+                raise AbsentError(f"{self._awaited()} not there, and others gave up; {_AGAIN}") from None
+            if isinstance(error, RendezvousClosedError):
+                raise RendezvousError("the run has ended") from None
+            raise
         self._together = frozenset(self._state_holder.state.participants)
-        if self._starts > 1 and info.rank == 0:
+        if info.rank == 0 and (self._starts > 1 or len(self._together) < self.settings.max_nodes):
             names = ", ".join(node.addr for node in sorted(self._together))
-            _say(f"{len(self._together)} of at most {self.settings.max_nodes} hosts go on: {names}")
+            verb = "go on" if self._starts > 1 else "begin"
+            say(f"{len(self._together)} of at most {self.settings.max_nodes} hosts {verb}: {names}")
         return info
 
     def num_nodes_waiting(self) -> int:
@@ -148,7 +162,7 @@ class _Handler(DynamicRendezvousHandler):
             if names := ", ".join(
                 node.addr for node in lost if node not in self._state_holder.state.wait_list
             ):
-                _say(f"{names} is gone: the others start again from the newest checkpoint")
+                say(f"{names} is gone: the others start again from the newest checkpoint")
             launcher.end_ranks(self._folder, signal.SIGKILL)  # they wait for the lost ones
         return coming or len(lost)
 
@@ -156,16 +170,10 @@ class _Handler(DynamicRendezvousHandler):
         self._stop_heartbeats()
         self._op_executor.run(_RendezvousExitOp(), time.monotonic() + _FAREWELL_S)
 
-    def _tell(self, met: threading.Event) -> None:
-        """While this host waits, say now and then for whom."""
-        since = told = time.monotonic()
-        self._came = {self._this_node.addr}
-        while not met.wait(1.0):
-            # Those whose time is up take themselves off the list again.
-            self._came.update(node.addr for node in list(self._state_holder.state.participants))
-            if time.monotonic() - told >= _TOLD_EVERY_S:
-                told = time.monotonic()
-                _say(f"waiting for {told - since:.0f} s: {self._awaited()} not there yet")
+    def _missing(self) -> str:
+        # Those whose time is up take themselves off the list again.
+        self._came.update(node.addr for node in list(self._state_holder.state.participants))
+        return f"{self._awaited()} not there yet"
 
     def _awaited(self) -> str:
         if missing := [name for name in self._names if name not in self._came]:
@@ -179,7 +187,7 @@ class _Handler(DynamicRendezvousHandler):
 
     def _end_whole(self) -> None:
         """Have the ranks of all hosts write a checkpoint and end, through those of this one."""
-        _say("a host has come: all write a checkpoint and start again")
+        say("a host has come: all write a checkpoint and start again")
         launcher.regroup(self._folder)
         launcher.end_ranks(self._folder, signal.SIGTERM)
         grace_s = float(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "30"))
@@ -191,9 +199,10 @@ class _Handler(DynamicRendezvousHandler):
                 launcher.end_ranks(self._folder, signal.SIGKILL)
 
 
-def _host(given: RendezvousParameters) -> str:
-    return parse_rendezvous_endpoint(given.endpoint, default_port=0)[0]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _wait_for_the_first(host: str, port: int, patience_s: float) -> None:
+    """Until somebody answers where all hosts meet."""
+    with waiting.told(lambda: f"{host} is not there yet, where all hosts meet (port {port})"):
+        if not waiting.answers(host, port, patience_s):
+            raise AbsentError(
+                f"{host}, where all hosts meet, is not there within {patience_s:.0f} s; {_AGAIN}"
+            )

@@ -1,5 +1,6 @@
 """Training whose hosts are lost, cut off and come back: it goes on with those that are there, in the same order."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.agents import Agents, agents_on
+from tests.cluster.agents import Agents, agents_on, hurried
 from tests.cluster.hosts import HOSTS, usable
 from tests.conftest import need
 from tests.processes import environment, wait_until
@@ -16,6 +17,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 SETTINGS = ["optim.global_batch=6", "optim.epochs=5000", "run.checkpoint_steps=20"]
 PATIENCE_S = 300
+WAITS = r"waiting for \d+ s: {} is not there yet(, where all hosts meet \(port 29400\))?"
 
 
 def steps_after(agents: Agents, host: str, step: int) -> int:
@@ -82,6 +84,57 @@ def test_a_lost_host_shrinks_the_run_and_its_return_grows_it(tmp_path: Path) -> 
         stop(agents)
         assert "a host has come: all write a checkpoint and start again" in agents.says()
         assert_proven(agents)
+
+
+def test_three_hosts_shrink_to_two_and_grow_to_three(tmp_path: Path) -> None:
+    need(usable(), "iproute2 or util-linux is not installed, or this is not root")
+    first, _, third = HOSTS
+    with agents_on(HOSTS, tmp_path, "--min-hosts 1", *SETTINGS) as agents:
+        for host in HOSTS:
+            agents.start(host)
+        at = steps_after(agents, first, 25)
+        agents.lose(third)
+        hosts_of_starts(agents, first, [3, 2])
+        at = steps_after(agents, first, at)
+        agents.start(third)
+        hosts_of_starts(agents, first, [3, 2, 3])
+        steps_after(agents, first, at)
+        stop(agents)
+        assert_proven(agents)
+
+
+def test_hosts_begin_without_one_that_does_not_come(tmp_path: Path) -> None:
+    need(usable(), "iproute2 or util-linux is not installed, or this is not root")
+    first, second, _ = HOSTS
+    with agents_on(HOSTS, tmp_path, "--min-hosts 2", *SETTINGS) as agents:
+        agents.start(first)
+        agents.start(second)
+        steps_after(agents, first, 5)
+        stop(agents)
+        assert f"2 of at most 3 hosts begin: {first}, {second}\n" in agents.says()
+        assert_proven(agents)
+
+
+@pytest.mark.parametrize("absent", [0, 2], ids=["the first", "another"])
+def test_hosts_say_whom_they_wait_for_and_end_after_ten_minutes(absent: int, tmp_path: Path) -> None:
+    need(usable(), "iproute2 or util-linux is not installed, or this is not root")
+    missing = HOSTS[absent]
+    present = [host for host in HOSTS if host != missing]
+    with agents_on(HOSTS, tmp_path, "", *SETTINGS) as agents:
+        for host in present:
+            agents.start(host, hurried(tmp_path, 20))
+        for host in present:
+            assert agents.processes[host].wait(timeout=PATIENCE_S) == 69, agents.says()
+        errors = []
+        for host in present:
+            *waited, last = agents.log(host).read_text().splitlines()
+            assert waited and re.fullmatch(WAITS.format(missing), waited[-1]), agents.says()
+            assert int(waited[0].split()[2]) < 90, agents.says()
+            errors.append(last)
+        assert all(error.startswith(f"error: {missing}") and "is not there" in error for error in errors), (
+            errors
+        )
+        assert any(" within 600 s; start the commands of all hosts again" in error for error in errors)
 
 
 def test_a_host_that_is_cut_off_is_missed_and_comes_back_by_itself(tmp_path: Path) -> None:
