@@ -26,8 +26,8 @@ from pipeline.ranks import launcher
 from pipeline.ranks.devices import settle
 from pipeline.ranks.distributed import joined
 from pipeline.ranks.preemption import Preemption
-from pipeline.ranks.program import rank_program
-from sharding.arguments import Arguments, at_least_1, place
+from pipeline.ranks.program import RankArguments, rank_program
+from sharding.arguments import at_least_1, place
 from sharding.errors import UserError
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
@@ -35,9 +35,9 @@ from sharding.format.manifest import Manifest
 BATCH = 16
 
 
-def parser() -> Arguments:
+def parser() -> RankArguments:
     """The options."""
-    parser = Arguments(
+    parser = RankArguments(
         prog="python -m pipeline.evaluate",
         description="Score a checkpoint, or a published model, on a split.",
     )

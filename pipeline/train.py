@@ -24,7 +24,7 @@ from pipeline.order import position
 from pipeline.ranks import launcher
 from pipeline.ranks.distributed import World, joined
 from pipeline.ranks.preemption import Preempted, Preemption
-from pipeline.ranks.program import rank_program
+from pipeline.ranks.program import RankArguments, rank_program
 from pipeline.ranks.watchdog import Watchdog
 from pipeline.run import provenance
 from pipeline.run.checkpoint import Checkpoints, Merit
@@ -36,7 +36,6 @@ from pipeline.training.feed import train_batches
 from pipeline.training.meter import Meter
 from pipeline.training.progress import Progress, begin
 from pipeline.training.utilisation import share_of_a_clip
-from sharding.arguments import Arguments
 from sharding.format.manifest import Manifest
 
 
@@ -134,9 +133,9 @@ def _introduce(
     return [rank.host for rank in ranks]
 
 
-def parser() -> Arguments:
+def parser() -> RankArguments:
     """The options."""
-    parser = Arguments(prog="python -m pipeline.train", description="Train bLVNet-TAM on shards.")
+    parser = RankArguments(prog="python -m pipeline.train", description="Train bLVNet-TAM on shards.")
     parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="changes to the configuration")
     parser.add_argument(

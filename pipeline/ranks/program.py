@@ -1,16 +1,28 @@
 """How a program that torchrun starts begins and ends, on each rank."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import NoReturn, ParamSpec
 
 from pipeline.ranks import launcher, signals
 from pipeline.ranks.mistakes import ToldElsewhere
 from pipeline.ranks.preemption import Preempted
+from sharding.arguments import Arguments
 from sharding.errors import MISTAKE, UserError
 
 P = ParamSpec("P")
+
+
+class RankArguments(Arguments):
+    """A parser of ranks, which all have the same words: the first one says what is wrong with them."""
+
+    def error(self, message: str) -> NoReturn:
+        """The status of a mistake, and on the first rank a line."""
+        if os.environ.get("RANK", "0") != "0":
+            self.exit(MISTAKE)
+        super().error(message)
 
 
 def rank_program(main: Callable[P, int]) -> Callable[P, int]:

@@ -1,5 +1,6 @@
 """A real SLURM cluster of two nodes on this machine, in a folder of its own, ended with the block."""
 
+import ctypes
 import os
 import shutil
 import socket
@@ -9,9 +10,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.processes import kill_tree
+
+_PR_SET_CHILD_SUBREAPER = 36
 DAEMONS = ("munged", "slurmctld", "slurmd")
 CONFIGURATION = """\
 ClusterName=test
@@ -58,9 +62,23 @@ def usable() -> bool:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running cluster: its commands, run with its settings."""
+    """A running cluster: its commands, run with its settings; its nodes' daemons."""
 
     folder: Path
+    nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, node: str) -> None:
+        """Start the node's daemon, as at the boot of its machine."""
+        self.nodes[node] = launched(self, "slurmd", "-D", "-N", node)
+
+    def lose(self, node: str) -> None:
+        """SIGKILL to the node's daemon and all that it started: as when the machine is gone."""
+        kill_tree(self.nodes.pop(node))
+
+    def close(self) -> None:
+        """End the nodes' daemons."""
+        for process in self.nodes.values():
+            end(process)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -129,8 +147,9 @@ def two_nodes() -> Iterator[Cluster]:
         stack.enter_context(daemon(cluster, "munged", "--foreground", "--force", *munge))
         cluster.wait_for((folder / "munge.socket").exists, 10, "munged")
         stack.enter_context(daemon(cluster, "slurmctld", "-D", "-c"))
+        stack.callback(cluster.close)
         for node in ("n1", "n2"):
-            stack.enter_context(daemon(cluster, "slurmd", "-D", "-N", node))
+            cluster.start(node)
         cluster.wait_for(lambda: idle_nodes(cluster) == {"n1", "n2"}, 30, "two idle nodes")
         try:
             yield cluster
@@ -154,17 +173,33 @@ def idle_nodes(cluster: Cluster) -> set[str]:
 @contextmanager
 def daemon(cluster: Cluster, *command: str) -> Iterator[None]:
     """Run a daemon in the foreground of its own process; end it with the block."""
-    with (cluster.folder / f"{command[0]}.{command[-1].strip('-')[:2]}.out").open("wb") as log:
-        process = subprocess.Popen(command, env=cluster.environment, stdout=log, stderr=subprocess.STDOUT)
+    process = launched(cluster, *command)
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
+
+
+def launched(cluster: Cluster, *command: str) -> subprocess.Popen[bytes]:
+    """A daemon in the foreground, of which all that it starts descends, though SLURM's steps leave their parents."""
+    with (cluster.folder / f"{command[0]}.{command[-1].strip('-')[:2]}.out").open("ab") as log:
+        return subprocess.Popen(
+            command, env=cluster.environment, stdout=log, stderr=subprocess.STDOUT, preexec_fn=_adopt
+        )
+
+
+def _adopt() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a daemon in good order, or else by force."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_ports(count: int) -> list[int]:
