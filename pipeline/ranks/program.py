@@ -1,7 +1,6 @@
 """How a program that torchrun starts begins and ends, on each rank."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec
@@ -20,7 +19,7 @@ class RankArguments(Arguments):
 
     def error(self, message: str) -> NoReturn:
         """The status of a mistake, and on the first rank a line."""
-        if os.environ.get("RANK", "0") != "0":
+        if not launcher.is_main():
             self.exit(MISTAKE)
         super().error(message)
 
