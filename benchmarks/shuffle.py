@@ -144,7 +144,7 @@ def sides() -> list[Side]:
         Side("before: 8 ranks x 4 workers (32 lanes of 256)", "8,192", planned(32, 256)),
     ]
     for ranks, workers in ((1, 4), (8, 8), (2, 11)):
-        lanes = plan.default_lanes(ranks * workers, 64)
+        lanes = plan.default_lanes(ranks * workers, 64, SAMPLES)
         window = plan.lane_window(1024, lanes)
         name = f"**now: {ranks} rank{'s' * (ranks > 1)} x {workers} workers ({lanes} lanes of {window})**"
         found.append(Side(name, f"{lanes * window:,}", planned(lanes, window)))
@@ -153,7 +153,7 @@ def sides() -> list[Side]:
         Side("py1e's rule, block of 2^18, batch of 512", "shards on disk", expanded(1 << 18), 512),
         Side("before: 8 ranks x 12 workers, batch of 512 (96 lanes of 256)", "24,576", planned(96, 256), 512),
     ]
-    lanes = plan.default_lanes(96, 512)
+    lanes = plan.default_lanes(96, 512, SAMPLES)
     window = plan.lane_window(1024, lanes)
     name = f"**now: 8 ranks x 12 workers, batch of 512 ({lanes} lanes of {window})**"
     found.append(Side(name, f"{lanes * window:,}", planned(lanes, window), 512))

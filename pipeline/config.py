@@ -114,7 +114,7 @@ class Data(Section):
     window: int = Field(WINDOW, ge=1)
     "Samples that the run holds for mixing, divided by its lanes (64 of 16): a sample moves less than its lane's share."
     lanes: int | None = Field(None, ge=1)
-    "Sequential readers' lanes; by default as a step has videos, 64 to 512, or the next multiple of ranks x workers."
+    "Sequential readers' lanes; by default a multiple of ranks x workers, as many as a step has videos (see stopping)."
     cache: Place | None = None
     "Local folder in which shards are kept for the next epoch, shared by all ranks of a node; null: always streamed."
     cache_gb: float = Field(100.0, gt=0)

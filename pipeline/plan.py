@@ -125,7 +125,7 @@ def _films(args: Namespace) -> int:
 def _scale(args: Namespace) -> list[str]:
     batch = _batch(args, args.ranks, args.samples)
     per_shard, size = args.samples_per_shard, args.bytes_per_sample
-    order = _order(args, args.ranks, batch)
+    order = _order(args, args.ranks, batch, args.samples)
     return scale.table(Scale(args.samples, per_shard, size, args.ranks, args.workers, batch, order))
 
 
@@ -143,7 +143,7 @@ def _node(args: Namespace) -> list[str]:
         store_mb_s=args.store or measured.store_mb_s,
         step_rate=args.step,
         global_batch=batch,
-        order=_order(args, ranks, batch),
+        order=_order(args, ranks, batch, measured.samples),
         nodes=ranks // args.gpus,
         cache_gb=args.cache_gb or 0.0,
         memory_gb=args.memory_gb,
@@ -151,8 +151,8 @@ def _node(args: Namespace) -> list[str]:
     return node.lines(measured, at)
 
 
-def _order(args: Namespace, ranks: int, batch: int) -> Order:
-    lanes = args.lanes or default_lanes(ranks * args.workers, batch)
+def _order(args: Namespace, ranks: int, batch: int, samples: int) -> Order:
+    lanes = args.lanes or default_lanes(ranks * args.workers, batch, samples)
     return Order(args.seed, lanes, lane_window(args.window, lanes))
 
 

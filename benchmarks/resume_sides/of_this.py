@@ -46,7 +46,7 @@ class Loader:
         self.split = manifest.load(f"{task.data}/train")
         batch = task.batch * task.ranks
         check_shares(batch, task.ranks)
-        lanes = plan.default_lanes(task.ranks * task.workers, batch)
+        lanes = plan.default_lanes(task.ranks * task.workers, batch, self.split.samples)
         window = plan.lane_window(1024, lanes)
         self.at = Position(self.split.sha256, SEED, lanes, window, batch, task.steps)
 

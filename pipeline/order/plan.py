@@ -48,14 +48,18 @@ class Order:
 
 LEAST_LANES, LANES_OF_BATCHES = 64, 512
 """How many lanes there are, at least, in a run that does not name them; and up to how many a larger batch makes it."""
+SMALL = 256 * LEAST_LANES
+"""Samples of an epoch below which that least number is too many: lanes that a batch does not reach, and so short, keep
+the same few neighbours together from epoch to epoch (`benchmarks/shuffle.py`)."""
 
 
-def default_lanes(consumers: int, global_batch: int) -> int:
+def default_lanes(consumers: int, global_batch: int, samples: int) -> int:
     """The least multiple of the consumers that is enough: each lane then has one reader.
 
-    Enough is one lane for each sample of a batch, which then come from as many places of the raw sequence.
+    Enough is one lane for each sample of a batch, which then come from as many places of the raw sequence; `samples`
+    are those of an epoch.
     """
-    enough = max(LEAST_LANES, min(global_batch, LANES_OF_BATCHES))
+    enough = max(1 if samples < SMALL else LEAST_LANES, min(global_batch, LANES_OF_BATCHES))
     return consumers * -(-enough // consumers)
 
 

@@ -95,7 +95,7 @@ def first(config: Config, train_set: Manifest, ranks: int, mix: tuple[Share, ...
         raise UserError(
             f"optim.global_batch: {batch} is more than the {samples} samples of {train_set.root}{with_others}"
         )
-    lanes = config.data.lanes or plan.default_lanes(ranks * max(config.data.workers, 1), batch)
+    lanes = config.data.lanes or plan.default_lanes(ranks * max(config.data.workers, 1), batch, samples)
     window = plan.lane_window(config.data.window, lanes)
     own = config.data.window
     return Position(train_set.sha256, config.run.seed, lanes, window, batch, steps, run_window=own, mix=mix)

@@ -99,7 +99,8 @@ class Stream:
             raise UserError(f"rank {self._rank} of {self._ranks}: ranks are numbered from 0 on")
         self._split = manifest.load(str(url))
         self._mixed = _mixed(self._split, mix or {})
-        given = lanes or plan.default_lanes(self._ranks * max(workers, 1), global_batch)
+        samples = self._split.samples + sum(one.samples for one in self._mixed)
+        given = lanes or plan.default_lanes(self._ranks * max(workers, 1), global_batch, samples)
         shares = tuple(one.share for one in self._mixed)
         self._fresh = self._at = state.first(
             self._split, global_batch, seed, given, window, self._ranks, drop_last, shares

@@ -180,13 +180,37 @@ def test_an_order_is_what_it_was_when_runs_began_with_it(
     assert hashlib.sha256(found.astype("<i8").tobytes()).hexdigest()[:16] == digest
 
 
-@given(st.integers(1, 5000), st.integers(1, 5000))
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([1, 16_383, 16_384, 10**7]))
 def test_by_default_each_lane_has_one_reader_and_there_are_enough_for_a_batch(
-    consumers: int, global_batch: int
+    consumers: int, global_batch: int, samples: int
 ) -> None:
-    lanes = plan.default_lanes(consumers, global_batch)
+    lanes = plan.default_lanes(consumers, global_batch, samples)
     assert readers_per_lane(consumers, lanes) == 1
-    assert lanes >= max(64, min(512, global_batch)) > lanes - consumers
+    least = 64 if samples >= 16_384 else 1
+    assert lanes >= max(least, min(512, global_batch)) > lanes - consumers
+
+
+@pytest.mark.parametrize("global_batch", [8, 16, 32, 64])
+@pytest.mark.parametrize("samples", [180, 500, 2000, 5000])
+def test_in_a_small_set_too_a_sample_has_other_company_in_every_epoch(
+    samples: int, global_batch: int
+) -> None:
+    sizes = np.array([128] * (samples // 128) + [samples % 128])
+    lanes = plan.default_lanes(4, global_batch, samples)
+    order, steps = Order(1, lanes, plan.lane_window(1024, lanes)), samples // global_batch
+    again, before = [], None
+    for epoch in range(8):
+        batch_of = np.full(samples, -1)
+        taken = plan.epoch_order(sizes, order, epoch)[: steps * global_batch]
+        batch_of[taken] = np.repeat(np.arange(steps), global_batch)
+        if before is not None:
+            both = (before >= 0) & (batch_of >= 0)
+            mates = np.unique(before[both] * (steps + 1) + batch_of[both], return_counts=True)[1]
+            were = np.bincount(before[both])
+            again.append((mates * (mates - 1)).sum() / (were * (were - 1)).sum())
+        before = batch_of
+    # Of a uniform shuffle it is 1.0; with 64 lanes and batches of 8 it was 4 to 8.
+    assert np.mean(again) / ((global_batch - 1) / (samples - 1)) < 1.8
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
