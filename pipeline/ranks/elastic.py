@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from torch.distributed.elastic.rendezvous import (
@@ -41,7 +41,7 @@ hosts' clocks. Where they may not, there is time: every five seconds, and fiftee
 each such word is a write to what all share, and one that is slow gets no turn between the others'."""
 JOIN_S = 600
 FIRST_CALL_S, LAST_CALL_S = 30, 3
-"""How long MIN hosts wait for more: at the start, and later, when those that live have just been together."""
+"""How long MIN hosts wait for more: at the start, and later, for those that live and have just been together."""
 _FAREWELL_S = 5.0
 _AGAIN = "start the commands of all hosts again; with --min-hosts a run begins without some"
 
@@ -84,7 +84,7 @@ class Elastic:
         )
         assert isinstance(made, _Handler)
         made.begin(self._folder, [name for name in given.get("hosts", "").split("/") if name])
-        timeouts.met = lambda: made.met
+        timeouts.met, timeouts.expected = lambda: made.met, lambda: made.expected
         self._handler = made
         return made
 
@@ -100,13 +100,16 @@ class Elastic:
 
 
 class _Timeouts(RendezvousTimeout):
-    """Of which the last call is short for those who have `met` before."""
+    """Of which the last call is short for those who have `met` before, and none where nobody else is `expected`."""
 
     met: Callable[[], bool] = staticmethod(lambda: False)
+    expected: Callable[[], bool] = staticmethod(lambda: True)
 
     @property
     def last_call(self) -> timedelta:
-        return min(super().last_call, timedelta(seconds=LAST_CALL_S)) if self.met() else super().last_call
+        if not self.met():
+            return super().last_call
+        return min(super().last_call, timedelta(seconds=LAST_CALL_S if self.expected() else 0))
 
 
 class _Handler(DynamicRendezvousHandler):
@@ -116,6 +119,7 @@ class _Handler(DynamicRendezvousHandler):
         """`names`: those of all hosts, where they are known."""
         self._folder, self._starts, self._together, self._names = folder, 0, frozenset(), names
         self._came: set[str] = set()
+        self._beats: dict[_NodeDesc, datetime] = {}
 
     @property
     def elastic(self) -> bool:
@@ -124,6 +128,15 @@ class _Handler(DynamicRendezvousHandler):
     @property
     def met(self) -> bool:
         return self._state_holder.state.round > 0
+
+    @property
+    def expected(self) -> bool:
+        """Whether another host lives and has not come to this meeting yet."""
+        state, settings = self._state_holder.state, self.settings
+        expired = datetime.now(timezone.utc) - settings.keep_alive_interval * settings.keep_alive_max_attempt
+        # One that is about to come takes itself off the list for a moment.
+        just_now = {node for node in self._together if self._beats.get(node, expired) > expired}
+        return bool((just_now | set(state.last_heartbeats)) - set(state.participants) - {self._this_node})
 
     def get_backend(self) -> str:
         return BACKEND
@@ -155,6 +168,7 @@ class _Handler(DynamicRendezvousHandler):
     def num_nodes_waiting(self) -> int:
         """Hosts that come, or have gone: where there are any, the ranks have ended when this returns."""
         coming, lost = super().num_nodes_waiting(), self._lost()
+        self._beats.update(self._state_holder.state.last_heartbeats)
         if coming and not lost:
             self._end_whole()
         elif lost:

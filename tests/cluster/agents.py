@@ -80,7 +80,7 @@ def hurried(folder: Path, times: int) -> dict[str, str]:
 
 def _is_rank(pid: int) -> bool:
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
     return b"pipeline.train" in words and b"pipeline.agent" not in words
