@@ -20,6 +20,7 @@ from pipeline.order import plan
 SAMPLES, SHARD, CLASSES = 168_913, 128, 174
 LARGEST, SMALLEST = 30, 1  # classes' sizes fall evenly between the two
 EPOCHS = 3
+SMALL_SETS, SMALL_BATCHES, SMALL_EPOCHS = (180, 1000, 5000, 16_000), (8, 16, 32, 64), 8
 
 Numbers = NDArray[np.int64]
 Shuffle = Callable[[int], Numbers]
@@ -79,10 +80,10 @@ def expanded(block: int) -> Shuffle:
     return order
 
 
-def shard_sizes() -> Numbers:
+def shard_sizes(samples: int = SAMPLES) -> Numbers:
     """Samples of each shard."""
-    sizes = np.full(-(-SAMPLES // SHARD), SHARD)
-    sizes[-1] = SAMPLES - SHARD * (len(sizes) - 1)
+    sizes = np.full(-(-samples // SHARD), SHARD)
+    sizes[-1] = samples - SHARD * (len(sizes) - 1)
     return sizes
 
 
@@ -119,6 +120,21 @@ def _of_epoch(batches: Numbers, before: Numbers) -> tuple[float, float, float, f
         sum(_pairs(sizes) for sizes in met) / pairs / ((batch - 1) / (SAMPLES - 1)),
         float(np.mean([-(sizes / batch) @ np.log2(sizes / batch) for sizes in by_class])),
     )
+
+
+def again(samples: int, batch: int, lanes: int) -> float:
+    """How often two of a batch of a small set meet in the next epoch's too, as a multiple of a uniform shuffle's."""
+    order = plan.Order(1, lanes, plan.lane_window(1024, lanes))
+    count, found, before = samples // batch, [], None
+    for epoch in range(SMALL_EPOCHS):
+        taken = plan.epoch_order(shard_sizes(samples), order, epoch)[: count * batch]
+        batches = taken.reshape(count, batch)
+        if before is not None:
+            met = sum(_pairs(sizes) for sizes in _groups(before[batches]))
+            found.append(met / (count * batch * (batch - 1) / 2) / ((batch - 1) / (samples - 1)))
+        before = np.full(samples, -1)
+        before[batches] = np.arange(count)[:, None]
+    return float(np.mean(found))
 
 
 def _groups(rows: Numbers) -> list[Numbers]:
@@ -183,6 +199,20 @@ one shard, so that some figures are better than the uniform shuffle's.
             flush=True,
         )
         print(side.name, file=sys.stderr)
+    print("""
+## Small sets
+
+How often a pair meets again next epoch, x uniform, in shards of 128; one GPU with 4 workers. 64 lanes are short there,
+and a small batch never reaches most of them: the same samples are together every time. So a set of less than 16,384 samples
+has by default as many lanes as a batch has samples.
+
+| samples | batch | 64 lanes | by default | lanes |
+|---|---|---|---|---|""")
+    for samples in SMALL_SETS:
+        for batch in SMALL_BATCHES:
+            lanes = plan.default_lanes(4, batch, samples)
+            figures = f"{again(samples, batch, 64):.1f} | {again(samples, batch, lanes):.1f}"
+            print(f"| {samples:,} | {batch} | {figures} | {lanes} |")
 
 
 if __name__ == "__main__":
