@@ -203,8 +203,8 @@ one shard, so that some figures are better than the uniform shuffle's.
 ## Small sets
 
 How often a pair meets again next epoch, x uniform, in shards of 128; one GPU with 4 workers. 64 lanes are short there,
-and a small batch never reaches most of them: the same samples are together every time. So a set of less than 16,384 samples
-has by default as many lanes as a batch has samples.
+and a small batch never reaches most of them: the same samples are together every time. So a set of less than 16,384
+samples has by default as many lanes as a batch has samples.
 
 | samples | batch | 64 lanes | by default | lanes |
 |---|---|---|---|---|""")
