@@ -34,6 +34,7 @@ SETTINGS = {
     "data.lanes": "lanes",
     "data.cache": "cache folder",
     "data.cache_gb": "cache size, GB",
+    "data.films": "what becomes of films",
     "data.corrupt": "damaged samples",
     "data.corrupt_budget": "largest share of damaged samples",
     "data.repeats": "clips of each decoded video",
