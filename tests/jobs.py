@@ -31,13 +31,7 @@ class Job:
 
     @property
     def ranks(self) -> list[int]:
-        return [
-            pid
-            for pid in self.left()
-            # As a word of its own: their fork servers name it too.
-            if b"pipeline.train" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            and pid != self.process.pid
-        ]
+        return [pid for pid in self.left() if _is_rank(pid)]
 
     def left(self) -> list[int]:
         """All of the job's processes that still run."""
@@ -45,6 +39,13 @@ class Job:
 
     def says(self) -> str:
         return self.log.read_text()
+
+
+def _is_rank(pid: int) -> bool:
+    """Whether it trains. A launcher's child has the launcher's words, and handlers, until it runs its own program."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    # As a word of its own: fork servers name it too.
+    return b"pipeline.train" in words and not {b"pipeline.agent", b"torch.distributed.run"} & set(words)
 
 
 def _take_terminal() -> None:

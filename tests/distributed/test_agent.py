@@ -54,11 +54,11 @@ def test_a_rank_that_hangs_ends_the_run_and_its_stack_is_in_the_log(tmp_path: Pa
     shards.make(tmp_path, [20])
     shards.make(tmp_path, [4], split="validation")
     folder, log = tmp_path / "run", tmp_path / "log"
-    command = with_agent(training(2, str(tmp_path), folder, "optim.epochs=500", "run.timeout_s=20"))
+    command = with_agent(training(2, str(tmp_path), folder, "optim.epochs=500", "run.timeout_s=40"))
     command[command.index("pipeline.train")] = "tests.distributed.hanging_train"
     with started(command, log) as process:
         wait_until(lambda: len(losses(folder)) == 2, 120, process, log)
-        assert process.wait(timeout=20 + 60) == 1
+        assert process.wait(timeout=40 + 60) == 1
     assert "_hangs_in_its_third_step" in log.read_text()
     assert len(losses(folder)) == 2
 
