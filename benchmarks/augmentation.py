@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.loader import BATCH, FRAMES, ORDER, SIZE, prepare
+from benchmarks.machine import cpu
 from pipeline import config as configuration
 from pipeline.augmentation.batches import changer
 from pipeline.config import Augment
@@ -108,15 +109,12 @@ def _timed(change: Callable[[Batch], Batch], batch: Batch) -> float:
 
 def report(found: dict[str, list[float]], on_gpu: dict[str, float], made: int, load: float) -> str:
     """The results file; `load`: how many programs ran before the measurement."""
-    cpu = next(
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
-    )
     device = torch.cuda.get_device_name() if on_gpu else "no GPU"
     plain = statistics.median(next(iter(found.values())))
     lines = [
         "# Augmentation: what it adds to a training clip",
         "",
-        f"{date.today()}, one core of {os.cpu_count()} ({cpu.partition(': ')[2]}), torch {torch.__version__}, "
+        f"{date.today()}, one core of {os.cpu_count()} ({cpu()}), torch {torch.__version__}, "
         f"{device}; `python -m benchmarks.augmentation`. Load average before it: {load:.1f}.",
         "",
         f"Clips of {FRAMES} frames, {SIZE}x{SIZE}, from samples in memory, in batches of {BATCH}. Medians of {TURNS} "

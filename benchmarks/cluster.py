@@ -21,6 +21,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+from benchmarks.machine import cpu
 from tests import shards
 from tests.cluster.slurm import CONFIGURATION, Cluster, idle_nodes, two_nodes, usable
 from tests.processes import ROOT
@@ -156,14 +157,12 @@ def main() -> None:
         found.setdefault(event, []).append(one)
         print(f"{event}: {one}", file=sys.stderr, flush=True)
     after = os.getloadavg()[0]
-    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next(line for line in cpuinfo if line.startswith("model name")).partition(": ")[2]
     missed = next(line for line in CONFIGURATION.splitlines() if line.startswith("SlurmdTimeout"))
     version = subprocess.run(["slurmctld", "-V"], capture_output=True, text=True, check=True).stdout.strip()
     print(
         f"""# SLURM: from an event to the next step
 
-{date.today()}, {os.cpu_count()}-core {cpu} virtual machine, no GPU, {version}, Python {platform.python_version()};
+{date.today()}, {os.cpu_count()}-core {cpu()} virtual machine, no GPU, {version}, Python {platform.python_version()};
 `python -m benchmarks.cluster --rounds {args.rounds}`. Load average before, after: {load:.1f}, {after:.1f}.
 
 Two nodes of this machine, a rank and a loader process on each. Seconds until the next step, and of what they consist;

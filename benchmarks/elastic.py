@@ -21,6 +21,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+from benchmarks.machine import cpu
 from tests.cluster.agents import Agents, agents_on
 from tests.cluster.hosts import HOSTS, usable
 from tests.processes import alive
@@ -147,12 +148,10 @@ def main() -> None:
         found.setdefault(event, []).append(one)
         print(f"{event}: {one}", file=sys.stderr, flush=True)
     after = os.getloadavg()[0]
-    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next(line for line in cpuinfo if line.startswith("model name")).partition(": ")[2]
     print(
         f"""# Hosts that come and go: how long a run stands still
 
-{date.today()}, {os.cpu_count()}-core {cpu} virtual machine without a GPU, Python {platform.python_version()};
+{date.today()}, {os.cpu_count()}-core {cpu()} virtual machine without a GPU, Python {platform.python_version()};
 `python -m benchmarks.elastic --rounds {args.rounds}`. Load average before, after: {load:.1f}, {after:.1f}.
 
 Two hosts (network namespaces of this machine) with a rank and a loader process each. Seconds until the next step, and

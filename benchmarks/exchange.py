@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
+from benchmarks.machine import cpu
 from tests.cluster.hosts import ADDRESSES, HOSTS, network_of, usable
 from tests.processes import environment
 
@@ -128,12 +129,10 @@ def main() -> None:
     load = os.getloadavg()[0]
     found = {mbit: over(mbit) for mbit in LINKS}
     step_s = min(taken.alone_s for taken in found.values())
-    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next(line for line in cpuinfo if line.startswith("model name")).partition(": ")[2]
     print(
         f"""# Exchange: a training step over a narrow network
 
-{date.today()}, {os.cpu_count()}-core {cpu} virtual machine without a GPU, Python {platform.python_version()};
+{date.today()}, {os.cpu_count()}-core {cpu()} virtual machine without a GPU, Python {platform.python_version()};
 `python -m benchmarks.exchange`. Load average before and after: {load:.1f}, {os.getloadavg()[0]:.1f}.
 
 Two hosts (network namespaces) with a rank each, gloo, `blvnet-tam-50-f8x2-v2`: {found[None].gradients_mb:.0f} MB of

@@ -11,20 +11,18 @@ shards.
 """
 
 import argparse
-import multiprocessing
 import os
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks import sharding, videos
+from benchmarks.line import Line, line
+from benchmarks.machine import cpu
 from benchmarks.node_plan import left_cores
 from pipeline import config as configuration
 from pipeline.config import Config
@@ -41,7 +39,6 @@ from sharding import storage
 from sharding.building.build import Request, build
 from sharding.building.settings import Settings
 from sharding.format import manifest
-from tests.faults import fault_proxy
 from tests.stores import BUCKET, fresh_clients, seaweedfs
 
 COPIES, BATCH, LANES, WINDOW, A_SHARD = 8, 8, 12, 48, 16
@@ -73,52 +70,6 @@ class Row:
     way: str
     cores: float
     epochs: list[Epoch]
-
-
-class Line:
-    """A proxy in a process of its own, which limits and counts."""
-
-    def __init__(self, told: Connection) -> None:
-        self._told = told
-        self.port: int = told.recv()
-
-    def limit(self, mbit_s: int) -> None:
-        """Give all answers together so much."""
-        self._told.send(mbit_s)
-
-    def bytes(self) -> int:
-        """How many were answered so far."""
-        self._told.send(None)
-        return int(self._told.recv())
-
-
-def _serve(upstream: int, told: Connection) -> None:
-    with fault_proxy(upstream) as proxy:
-        told.send(proxy.port)
-        while True:
-            try:
-                limit = told.recv()
-            except EOFError:
-                return
-            if limit is None:
-                told.send(sum(request.answered for request in proxy.requests))
-            else:
-                proxy.bytes_per_s = limit * 1e6 / 8
-
-
-@contextmanager
-def line(upstream: int) -> Iterator[Line]:
-    """A proxy before the local port `upstream`."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(upstream, there))
-    process.start()
-    there.close()
-    try:
-        yield Line(here)
-    finally:
-        here.close()
-        process.join()
 
 
 @dataclass(frozen=True)
@@ -194,7 +145,7 @@ def measured(sets: dict[str, str], network: Line, workers: int) -> list[Row]:
             with tempfile.TemporaryDirectory(prefix="films-cache.") as cache:
                 config = configured(sets[name], Path(cache) if has_cache else None, films, workers)
                 cores = left_cores(os.cpu_count() or 1)
-                network.limit(store)
+                network.limit(store / 8)
                 rows.append(Row(store, way, cores, run(config, network)))
                 print(rows[-1], file=sys.stderr, flush=True)
     return rows
@@ -202,7 +153,7 @@ def measured(sets: dict[str, str], network: Line, workers: int) -> list[Row]:
 
 def most(url: str, network: Line) -> float:
     """MB/s that the proxy gives one reader, at most."""
-    network.limit(STORES[-1])
+    network.limit(STORES[-1] / 8)
     split = manifest.load(f"{url}/train")
     began = time.perf_counter()
     size = sum(len(storage.read_bytes(split.shard_url(i))) for i in range(len(split.shards)))
@@ -218,8 +169,6 @@ def report(
     seconds: float,
 ) -> str:
     """The results file."""
-    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next(text for text in cpuinfo if text.startswith("model name")).partition(": ")[2]
     sizes = {name: manifest.load(f"{one.url}/train").bytes / rates.samples for name, one in made.items()}
     builds = [
         f"| {name} | {sizes[key] / 1e3:,.1f} kB | {sizes[key] * V2_VIDEOS / 1e9:,.0f} GB "
@@ -245,7 +194,7 @@ def report(
         )
     return f"""# Films in the shards
 
-{date.today()}, {os.cpu_count()} cores ({cpu}); `python -m benchmarks.films --seconds {seconds:g}`.
+{date.today()}, {os.cpu_count()} cores ({cpu()}); `python -m benchmarks.films --seconds {seconds:g}`.
 Load average before it: {load:.1f}.
 
 {rates.samples} videos of {videos.FRAMES} frames, {videos.WIDTH}x{videos.HEIGHT} VP9 at v2's {sharding.RATES[0]} kb/s; \

@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from benchmarks.machine import cpu
 from pipeline.data.batch import Batch, Failure
 from pipeline.data.loader import batches
 from pipeline.data.samples import Sample
@@ -163,12 +163,9 @@ def main() -> None:
     torch.set_num_threads(1)
     copy = copying_s()
     again = empty_clips(BATCH, SHAPE).fill_(0)
-    cpu = next(
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
-    )
     print(
         f"# Hand-over: what a batch costs the training process\n\n{date.today()}, {os.cpu_count()} cores "
-        f"({cpu.partition(': ')[2]}), no GPU, torch {torch.__version__}; `python -m benchmarks.handover`. Load average "
+        f"({cpu()}), no GPU, torch {torch.__version__}; `python -m benchmarks.handover`. Load average "
         f"before it: {load:.1f}.\n\nf8x2 at 224: {BATCH} clips of 16 frames, {BATCH * CLIP_BYTES / 1e6:.0f} MB. "
         f"Loader processes only write to memory. Medians of {TURNS} interleaved turns of {STEPS} batches, behind "
         f"{WARMING} that warm up. CPU time is the main thread's. A batch copied from warm memory to warm memory takes "

@@ -36,6 +36,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks import other_decoders, other_loaders, videos
+from benchmarks.machine import cpu
 from benchmarks.other_decoders import Wanted
 from pipeline import config as configuration
 from pipeline.data import sampling
@@ -235,13 +236,10 @@ def report(rates: dict[str, list[float]], shards: Manifest, load: float, missing
     def share(name: str, other: str) -> float:
         return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
 
-    cpu = next(
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
-    )
     lines = [
         "# Loader: training clips a second on one core",
         "",
-        f"{date.today()}, one core of {os.cpu_count()} ({cpu.partition(': ')[2]}), torch {torch.__version__}, "
+        f"{date.today()}, one core of {os.cpu_count()} ({cpu()}), torch {torch.__version__}, "
         f"{'libturbojpeg 3' if turbojpeg.available() else 'no libturbojpeg 3'}; "
         f"`python -m benchmarks.loader`. Load average before it: {load:.1f}.",
         "",

@@ -10,7 +10,6 @@ measured before each run. FOLDER is that of `benchmarks.loader`.
 """
 
 import argparse
-import multiprocessing
 import os
 import statistics
 import subprocess
@@ -18,13 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
-from multiprocessing.connection import Connection
 from pathlib import Path
 
+from benchmarks.line import Line, line
 from benchmarks.loader import prepare
+from benchmarks.machine import cpu
 from pipeline import config as configuration
 from pipeline.config import Config
 from pipeline.data import splits
@@ -37,7 +36,6 @@ from pipeline.measuring.node import NETWORK, Node, Outlook, outlook
 from pipeline.measuring.rates import Rates
 from pipeline.order import plan, position
 from sharding import storage
-from tests.faults import fault_proxy
 from tests.stores import BUCKET, fresh_clients, seaweedfs
 
 BATCH, LANES, WINDOW = 8, 12, 48
@@ -124,37 +122,8 @@ def processor_s(pids: list[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _serve(upstream: int, told: Connection) -> None:
-    """A proxy, in a process of its own; takes MB/s or None, and ends with the pipe."""
-    with fault_proxy(upstream) as proxy:
-        told.send(proxy.port)
-        while True:
-            try:
-                limit = told.recv()
-            except EOFError:
-                return
-            proxy.bytes_per_s = None if limit is None else limit * 1e6
-
-
-@contextmanager
-def line(upstream: int) -> Iterator[tuple[int, int, Connection]]:
-    """A proxy before the local port `upstream`: its port, its process, and where to tell it MB/s."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(upstream, there))
-    process.start()
-    there.close()
-    try:
-        yield here.recv(), process.pid or 0, here
-    finally:
-        here.close()
-        process.join()
-
-
 def report(rows: list[Row], rates: Rates, store_s: float, load: float, seconds: float) -> str:
     """The results file."""
-    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next(text for text in cpuinfo if text.startswith("model name")).partition(": ")[2]
     errors = [abs(row.error) for row in rows]
     points = [100 * abs(row.expected.data_wait - row.found.data_wait) for row in rows]
     network = [abs(row.error) for row in rows if row.expected.limit == NETWORK]
@@ -167,7 +136,7 @@ def report(rows: list[Row], rates: Rates, store_s: float, load: float, seconds: 
     within = sum(error <= AIM for error in errors)
     return f"""# A node on paper, beside real loaders
 
-{date.today()}, {os.cpu_count()} cores ({cpu}); `python -m benchmarks.node_plan --seconds {seconds:g}`.
+{date.today()}, {os.cpu_count()} cores ({cpu()}); `python -m benchmarks.node_plan --seconds {seconds:g}`.
 Load average before it: {load:.1f}.
 
 One rank, {BATCH} clips a step (f8x2, 224x224), {LANES} lanes of window {plan.lane_window(WINDOW, LANES)}; a SeaweedFS
@@ -204,21 +173,22 @@ def main() -> None:
         local = prepare(args.folder or Path(temporary))
         os.environ.update(server.environment())
         upstream = int(server.endpoint.rpartition(":")[2])
-        with line(upstream) as (port, proxy, told), fresh_clients():
-            os.environ["AWS_ENDPOINT_URL_S3"] = f"http://127.0.0.1:{port}"
+        with line(upstream) as network, fresh_clients():
+            os.environ["AWS_ENDPOINT_URL_S3"] = f"http://127.0.0.1:{network.port}"
             root = f"s3://{BUCKET}/set"
             for name in storage.list_names(local.root):
                 storage.write_bytes(f"{root}/train/{name}", storage.read_bytes(f"{local.root}/{name}"))
-            print(report(*_measured(root, [proxy, server.program.pid], told, args), load, args.seconds))
+            print(report(*_measured(root, network, server.program.pid, args), load, args.seconds))
 
 
 def _measured(
-    root: str, store: list[int], told: Connection, args: argparse.Namespace
+    root: str, network: Line, server: int, args: argparse.Namespace
 ) -> tuple[list[Row], Rates, float]:
     words = [f"data.root={root}", "run.folder=unused", f"optim.global_batch={BATCH}"]
     words += [f"data.lanes={LANES}", f"data.window={WINDOW}", f"data.workers={max(args.workers)}"]
     config = configuration.load("blvnet-tam-50-f8x2-v2", words)
     rates = measure_rates(config, args.seconds)
+    store = [network.pid, server]
     before = processor_s(store)
     calm = run(config, STEPS[-1], args.seconds)
     # of the whole run, its start and its settling too: the clips of these came no faster
@@ -227,7 +197,7 @@ def _measured(
     rows = []
     for workers in args.workers:
         for limit in STORES:
-            told.send(limit)
+            network.limit(limit)
             for step_rate in STEPS:
                 cores = left_cores(os.cpu_count() or 1)
                 here = replace(

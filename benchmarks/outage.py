@@ -10,8 +10,8 @@ import os
 import platform
 import sys
 from datetime import date
-from pathlib import Path
 
+from benchmarks.machine import cpu
 from tests.outages import Outcome, train
 from tests.stores import BUCKET, fresh_clients, seaweedfs
 
@@ -20,12 +20,10 @@ EPOCHS, OUTAGES, AWAY_S = 6, 3, 30.0
 
 def report(calm: Outcome, stormy: Outcome, load: float) -> str:
     """The results file."""
-    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next(line for line in cpuinfo if line.startswith("model name")).partition(": ")[2]
     longer = stormy.seconds - calm.seconds
     return f"""# Outages: a training whose store goes away
 
-{date.today()}, {os.cpu_count()}-core {cpu} virtual machine, Python {platform.python_version()};
+{date.today()}, {os.cpu_count()}-core {cpu()} virtual machine, Python {platform.python_version()};
 `python -m benchmarks.outage`. Load average before it: {load:.1f}.
 
 Two ranks with two loader processes each train {calm.proof.steps} steps; shards, run folder and audit are in a bucket.

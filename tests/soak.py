@@ -18,6 +18,7 @@ from statistics import median
 
 import numpy as np
 
+from benchmarks.machine import cpu
 from pipeline.order import plan
 from sharding.format.manifest import Manifest
 from tests import shards
@@ -176,13 +177,11 @@ def _descriptors(readings: list[np.ndarray]) -> int:
 
 def report(outcome: Outcome, run: Run) -> str:
     """The results file."""
-    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next(line for line in cpuinfo if line.startswith("model name")).partition(": ")[2]
     memory = "{:.1f} and {:.1f} MiB".format(*outcome.resident)
     descriptors = "{} and {}".format(*outcome.descriptors)
     return f"""# Soak: streaming through faults
 
-{date.today()}, {os.cpu_count()} cores ({cpu}), `python -m tests.soak`, SeaweedFS behind the fault proxy of the tests.
+{date.today()}, {os.cpu_count()} cores ({cpu()}), `python -m tests.soak`, SeaweedFS behind the fault proxy of the tests.
 
 {run.ranks} ranks with {run.workers} loader processes each, {run.epochs} epochs, {outcome.samples} samples in
 {outcome.seconds:.0f} s; {outcome.requests} requests, of which {outcome.faults["reset"]} connections were reset in the
