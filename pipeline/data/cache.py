@@ -15,7 +15,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar, cast
@@ -247,7 +247,12 @@ class CachedShards:
         split = self.stored.manifest
         name = self.name(split.shard_url(shard), shard)
         if file := self.cache.open(name):
-            return cast(BinaryIO, _Kept(self, name, shard, rows, file))
+            file.seek(rows[0].offset)
+
+            def stored(number: int) -> BinaryIO:
+                return self.stored.open(shard, rows[number:])
+
+            return cast(BinaryIO, Kept(self.cache, name, file, rows, stored))
         size = split.shards[shard].bytes
         if rows[0].offset == 0 and (fill := self.cache.fill(name, size)):
             try:
@@ -265,30 +270,39 @@ class CachedShards:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Kept(io.RawIOBase):
-    """Rows of a kept shard, read one after another. From one that is damaged, or that the disk does not give, on they
-    come from the store instead."""
+class Kept(io.RawIOBase):
+    """`rows` of a kept `file`, which stands at the first, read one after another.
+
+    From one that is damaged, or that the disk does not give, on they come from elsewhere: `instead` opens what gives
+    those from a number on. `made`: what becomes of each row's bytes in the file.
+    """
 
     def __init__(
-        self, shards: CachedShards, name: str, shard: int, rows: list[SampleRow], file: BinaryIO
+        self,
+        cache: ShardCache,
+        name: str,
+        file: BinaryIO,
+        rows: list[SampleRow],
+        instead: Callable[[int], BinaryIO],
+        made: Callable[[bytes, SampleRow], bytes] = lambda data, row: data,
     ) -> None:
         super().__init__()
-        self._shards, self._name, self._shard, self._rows = shards, name, shard, rows
-        self._stream, self._trusted, self._read = file, False, 0
-        file.seek(rows[0].offset)
+        self._cache, self._name, self._stream, self._rows = cache, name, file, rows
+        self._instead, self._made = instead, made
+        self._trusted, self._read = False, 0
 
     def read(self, size: int = -1, /) -> bytes:
         if not self._trusted:
-            data = self._shards.cache.read(self._stream, size)
-            if isal_zlib.crc32(data) != self._rows[self._read].crc32:
-                self._shards.cache.drop(self._name)
-                self._stream.close()
-                self._stream = self._shards.stored.open(self._shard, self._rows[self._read :])
-                self._trusted = True
-        if self._trusted:
-            data = read_span(self._stream, size)
-        self._read += 1
-        return data
+            row = self._rows[self._read]
+            data = self._cache.read(self._stream, row.bytes)
+            if isal_zlib.crc32(data) == row.crc32:
+                self._read += 1
+                return self._made(data, row)
+            self._cache.drop(self._name)
+            self._stream.close()
+            self._stream = self._instead(self._read)
+            self._trusted = True
+        return self._stream.read(size)
 
     def close(self) -> None:
         self._stream.close()

@@ -15,10 +15,8 @@ from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
 
-from isal import isal_zlib
-
 from pipeline.config import Data
-from pipeline.data.cache import CachedShards, Fill, ShardCache
+from pipeline.data.cache import CachedShards, Fill, Kept, ShardCache
 from pipeline.data.samples import Turned
 from pipeline.data.shards import Shards, StoredShards
 from sharding.archives.films import Film
@@ -78,7 +76,11 @@ class TurnedShards:
         """The samples of these rows, each `Turned`; as it came where it is damaged, for others to tell."""
         name, about = self._name(shard), self.films.stored.manifest.shards[shard]
         if kept := self._kept(name, about.samples, rows):
-            return cast(BinaryIO, _Kept(self, shard, name, rows, kept))
+
+            def turned(number: int) -> BinaryIO:
+                return self.turned(shard, rows[number:])
+
+            return cast(BinaryIO, Kept(self.films.cache, name, *kept, turned, Turned.of))
         size = (about.becomes() or about).bytes + _behind(about.samples)
         if rows[0].offset == 0 and not self._differs and (fill := self.films.cache.fill(name, size)):
             try:
@@ -316,34 +318,4 @@ class _Filling(io.RawIOBase):
     def close(self) -> None:
         self._fill.abandon()  # unless it is kept by now
         self._films.close()
-        super().close()
-
-
-class _Kept(io.RawIOBase):
-    """Rows of a kept shard of JPEGs, read one after another. From one that is damaged, or that the disk does not give,
-    on they are turned instead."""
-
-    def __init__(
-        self, shards: TurnedShards, shard: int, name: str, rows: list[SampleRow], place: _Place
-    ) -> None:
-        super().__init__()
-        self._shards, self._shard, self._name, self._rows = shards, shard, name, rows
-        self._stream, self._made = place
-        self._trusted, self._read = False, 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._trusted:
-            row = self._made[self._read]
-            data = self._shards.films.cache.read(self._stream, row.bytes)
-            if isal_zlib.crc32(data) == row.crc32:
-                self._read += 1
-                return Turned.of(data, row)
-            self._shards.films.cache.drop(self._name)
-            self._stream.close()
-            self._stream = self._shards.turned(self._shard, self._rows[self._read :])
-            self._trusted = True
-        return self._stream.read(size)
-
-    def close(self) -> None:
-        self._stream.close()
         super().close()

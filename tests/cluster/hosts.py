@@ -65,27 +65,23 @@ def _alone() -> Iterator[None]:
 def network_of(hosts: list[str], folder: Path) -> Iterator[Network]:
     """Make the hosts, some of `HOSTS`; afterwards remove every trace of them."""
     with _alone():
-        yield from _network_of(hosts, folder)
-
-
-def _network_of(hosts: list[str], folder: Path) -> Iterator[Network]:
-    hosts_file = folder / "hosts"
-    names = [("127.0.0.1", "localhost"), *((ADDRESSES[host], host) for host in hosts)]
-    hosts_file.write_text("".join(f"{address} {name}\n" for address, name in names))
-    _remove()  # what a killed test may have left
-    try:
-        _ip(f"link add {BRIDGE} type bridge")
-        _ip(f"link set {BRIDGE} up")
-        for host in hosts:
-            _ip(f"netns add {host}")
-            _ip(f"link add {host}p type veth peer name eth0 netns {host}")
-            _ip(f"link set {host}p master {BRIDGE} up")
-            _ip(f"-n {host} addr add {ADDRESSES[host]}/24 dev eth0")
-            _ip(f"-n {host} link set eth0 up")
-            _ip(f"-n {host} link set lo up")
-        yield Network(hosts_file)
-    finally:
-        _remove()
+        hosts_file = folder / "hosts"
+        names = [("127.0.0.1", "localhost"), *((ADDRESSES[host], host) for host in hosts)]
+        hosts_file.write_text("".join(f"{address} {name}\n" for address, name in names))
+        _remove()  # what a killed test may have left
+        try:
+            _ip(f"link add {BRIDGE} type bridge")
+            _ip(f"link set {BRIDGE} up")
+            for host in hosts:
+                _ip(f"netns add {host}")
+                _ip(f"link add {host}p type veth peer name eth0 netns {host}")
+                _ip(f"link set {host}p master {BRIDGE} up")
+                _ip(f"-n {host} addr add {ADDRESSES[host]}/24 dev eth0")
+                _ip(f"-n {host} link set eth0 up")
+                _ip(f"-n {host} link set lo up")
+            yield Network(hosts_file)
+        finally:
+            _remove()
 
 
 def _remove() -> None:

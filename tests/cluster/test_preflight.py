@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import pytest
 
 from tests import shards
 from tests.cluster.slow_link import slow_link
-from tests.cluster.slurm import Cluster, two_nodes, usable
-from tests.conftest import need
+from tests.cluster.slurm import Cluster
 from tests.processes import ROOT
 from tests.stores import S3Server, upload
 
@@ -20,13 +18,6 @@ pytestmark = pytest.mark.cluster
 
 MINUTE_S = 60
 """That the nodes of a sound cluster are looked at in, as the documentation promises."""
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    need(usable(), "SLURM and munge are not installed, or this is not root")
-    with two_nodes() as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The batch scripts on a real SLURM of two nodes: training that goes on after its time limit and after the loss of a
 node, and sharding by an array."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,12 @@ from sharding.building.build import Request, build
 from sharding.building.settings import Settings
 from sharding.demo import demo
 from tests import audits, shards
-from tests.cluster.slurm import Cluster, two_nodes, usable
-from tests.conftest import need
+from tests.cluster.slurm import Cluster
 from tests.processes import ROOT
 
 pytestmark = pytest.mark.cluster
 
 EPOCHS, STEPS = 3, 6  # of 4 clips each, from 24 samples
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    need(usable(), "SLURM and munge are not installed, or this is not root")
-    with two_nodes() as cluster:
-        yield cluster
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -3,15 +3,13 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from launch import cli
 from tests import shards
-from tests.cluster.slurm import Cluster, idle_nodes, two_nodes, usable
-from tests.conftest import need
+from tests.cluster.slurm import Cluster, idle_nodes
 from tests.faults import Fault, Request, fault_proxy
 from tests.processes import ROOT
 from tests.stores import S3Server
@@ -25,13 +23,6 @@ LIMIT_MIN, SHORT_MIN = 30, 4
 """Time limits of the job: at first, and when it is to come to its end, of which it is told three minutes before."""
 PAUSE_S = 2.0
 """Behind each 64 KiB of the shards: all steps together take longer than the time limit lets them."""
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    need(usable(), "SLURM and munge are not installed, or this is not root")
-    with two_nodes() as cluster:
-        yield cluster
 
 
 @pytest.fixture(autouse=True)

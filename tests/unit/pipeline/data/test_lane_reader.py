@@ -1,9 +1,7 @@
 """A lane: the planned order from any position on, each byte asked for once; what is not right is named."""
 
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 from hypothesis import given
@@ -12,12 +10,12 @@ from hypothesis import strategies as st
 
 from pipeline.data.lane_reader import LaneReader, epoch_of
 from pipeline.data.samples import DamagedError, checked
-from pipeline.data.shards import StoredShards
 from pipeline.order import mixture, plan
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
 from sharding.format.shard import SampleRow, load_sidecar
 from tests import shards
+from tests.unit.pipeline.data.counting import Counting
 
 SHARDS = [7, 5, 0, 9, 4, 6]  # 31 samples
 
@@ -25,20 +23,6 @@ SHARDS = [7, 5, 0, 9, 4, 6]  # 31 samples
 @pytest.fixture(scope="module")
 def split(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     return shards.make(tmp_path_factory.mktemp("shards"), SHARDS, frames=3)
-
-
-@dataclass(frozen=True)
-class Counting(StoredShards):
-    """Opens shards, and keeps what was asked for: shard, first byte, end."""
-
-    asked: list[tuple[int, int, int]] = field(default_factory=list)
-
-    def open(self, shard: int, rows: list[SampleRow]) -> BinaryIO:
-        self.asked.append((shard, rows[0].offset, rows[-1].offset + rows[-1].bytes))
-        return super().open(shard, rows)
-
-    def bytes(self) -> int:
-        return sum(end - offset for _, offset, end in self.asked)
 
 
 def planned(split: Manifest, order: plan.Order, epoch: int, lane: int) -> list[tuple[int, SampleRow]]:

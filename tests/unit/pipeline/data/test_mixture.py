@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +17,7 @@ from pipeline.data.clips import eval_cutter, train_cutter
 from pipeline.data.lane_reader import LaneReader, Source, epoch_of
 from pipeline.data.loader import batches
 from pipeline.data.samples import checked
-from pipeline.data.shards import Shards, StoredShards
+from pipeline.data.shards import Shards
 from pipeline.data.splits import Mixed, load_mix
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import mixture, plan
@@ -25,6 +25,7 @@ from sharding.errors import UserError
 from sharding.format.manifest import Manifest
 from sharding.format.shard import SampleRow
 from tests import foreign, shards
+from tests.unit.pipeline.data.counting import Counting
 
 BATCH = 4
 ORDER = plan.Order(seed=3, lanes=6, window=8)
@@ -183,20 +184,6 @@ def _sample(label: object) -> object:
     return Only(Row(label))
 
 
-@dataclass(frozen=True)
-class Counting(StoredShards):
-    """Opens shards, and keeps what was asked for: shard, first byte, end."""
-
-    asked: list[tuple[int, int, int]] = field(default_factory=list)
-
-    def open(self, shard: int, rows: list[SampleRow]) -> BinaryIO:
-        self.asked.append((shard, rows[0].offset, rows[-1].offset + rows[-1].bytes))
-        return super().open(shard, rows)
-
-    def bytes(self) -> int:
-        return sum(end - offset for _, offset, end in self.asked)
-
-
 @pytest.mark.parametrize("epoch", [0, 1, 5])
 @pytest.mark.parametrize("first", [0, 3, 11])
 def test_what_is_to_come_of_a_lane_is_read_once_in_a_pass_for_each_set(
@@ -275,7 +262,7 @@ def test_a_cache_keeps_the_shards_of_all_sets(root: Path, mixed: Mixture, tmp_pa
         kept, mixed=tuple(replace(one, shards=Watched(one.shards)) for one in kept.mixed if one.shards)
     )
     assert keys(again) == keys(mixed)
-    assert opened.count("_Kept") > len(opened) // 2
+    assert opened.count("Kept") > len(opened) // 2
 
 
 def test_repeats_cut_several_clips_of_samples_of_every_set(root: Path) -> None:
