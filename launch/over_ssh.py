@@ -10,8 +10,6 @@ from pathlib import Path
 from launch.steps import Started, Step
 
 _SSH = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
-NODE = "BLVNET_NODE"
-"""Tells a command the name by which its host is called here, and reached by the others."""
 
 
 def run(commands: Sequence[tuple[Sequence[str], Sequence[str]]], limit_s: float) -> list[Step]:
@@ -32,6 +30,8 @@ def run(commands: Sequence[tuple[Sequence[str], Sequence[str]]], limit_s: float)
 
 def _remote(host: str, rank: int, ranks: int, words: Sequence[str], limit_s: float) -> str:
     """What the host's shell is to do. It ends by itself: the end of ssh would not end it."""
+    from pipeline.checking.report import NODE
+
     told = [f"{NODE}={host}", f"RANK={rank}", f"WORLD_SIZE={ranks}"]
     command = ["env", *told, "timeout", "--kill-after=5", f"{limit_s:g}", sys.executable, *words[1:]]
     return f"cd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(command)}"

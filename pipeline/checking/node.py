@@ -16,7 +16,7 @@ import torch
 
 import sharding
 from pipeline.checking import request
-from pipeline.checking.report import Report
+from pipeline.checking.report import NODE, Report
 from pipeline.config import Config
 from pipeline.data import splits
 from pipeline.handover import shared
@@ -29,8 +29,6 @@ from sharding.format.manifest import Manifest
 
 SECONDS = 3.0
 """Of reading from the store, and of decoding as well."""
-NAME = "BLVNET_NODE"
-"""Where hosts are called by names (`blvnet-launch preflight --hosts`), this one's; the others reach it by that."""
 _READERS = 4
 _PART = 8 << 20
 _WIDTH, _HEIGHT, _FRAMES = 340, 256, 8
@@ -51,7 +49,7 @@ def look(config: Config, processes: int, ranks: int) -> Report:
         clips = processes * max(config.data.workers, 1) * frames / config.model.num_frames
         needed = clips * split.bytes / split.samples / 1e6
     cache = config.data.cache
-    called = os.environ.get(NAME)
+    called = os.environ.get(NODE)
     return Report(
         node=called or os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
         address=called or socket.gethostname(),

@@ -3,6 +3,8 @@
 import json
 from dataclasses import asdict, dataclass, field
 
+NODE = "BLVNET_NODE"
+"""Tells a node by which name it is called (`blvnet-launch preflight --hosts`); the others reach it by that."""
 _MARK = "preflight-report "
 
 

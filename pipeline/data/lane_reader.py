@@ -69,7 +69,7 @@ class LaneReader:
         for i, strand in enumerate(self._lane.strands):
             of_set = sets == i
             used, sequence = (strand.order[(mine & when)[of_set]] for when in (~coming, coming))
-            strands.append(_begun(self._strand(i, plan.front(used), sequence)))
+            strands.append(begun(self._strand(i, plan.front(used), sequence)))
         if len(strands) == 1:
             yield from strands[0]
             return
@@ -116,7 +116,7 @@ class LaneReader:
                     yield raw + k, Span(row, url, stream.read(row.bytes), of)
 
 
-def _begun(spans: Iterator[Span]) -> Iterator[Span]:
-    """`spans`, of which the first one is there already: each set of a lane is opened ahead of its turn."""
+def begun(spans: Iterator[Span]) -> Iterator[Span]:
+    """`spans`, of which the first one is there already: opened ahead of its turn."""
     # An iterator lets go of its list at the end, where `chain` would keep the list and the sample in it for the epoch.
     return chain(iter(list(islice(spans, 1))), spans)

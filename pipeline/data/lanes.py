@@ -3,9 +3,8 @@
 import resource
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from itertools import chain, islice
 
-from pipeline.data.lane_reader import LaneReader
+from pipeline.data.lane_reader import LaneReader, begun
 from pipeline.data.samples import Span
 
 _MOST_FILES = 1 << 16
@@ -47,9 +46,7 @@ class Lanes:
 
 def _begin(make: Callable[[int], LaneReader], number: int) -> Begun:
     reader = make(number)
-    spans = iter(reader)
-    # An iterator lets go of its list at the end, where `chain` would keep the list and the sample in it for the epoch.
-    return reader, chain(iter(list(islice(spans, 1))), spans)
+    return reader, begun(iter(reader))
 
 
 def allow_open_files() -> None:

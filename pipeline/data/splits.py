@@ -8,7 +8,7 @@ from pipeline.data.films import shards_of
 from pipeline.data.samples import Sample
 from pipeline.data.shards import Shards
 from pipeline.order import mixture
-from pipeline.order.position import Share
+from pipeline.order.position import Share, epoch_samples
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import manifest
@@ -126,7 +126,7 @@ def mixed_with(train_set: Manifest, others: Iterable[tuple[Manifest, float]], ke
                 f"{split.root}: {key} has it twice: it is the same set as {twice.root}; leave one out"
             )
         found[split.sha256] = Mixed(split, weight, _labels(split, train_set, key))
-    if found and (total := train_set.samples + sum(one.samples for one in found.values())) > mixture.MOST:
+    if found and (total := epoch_samples(train_set, found.values())) > mixture.MOST:
         raise UserError(
             f"{key}: an epoch of {total} samples is more than {mixture.MOST}; give smaller weights"
         )
@@ -135,10 +135,8 @@ def mixed_with(train_set: Manifest, others: Iterable[tuple[Manifest, float]], ke
 
 def bytes_a_sample(train_set: Manifest, mixed: Sequence[Mixed]) -> float:
     """The mean size of an epoch's samples."""
-    samples = train_set.samples + sum(one.samples for one in mixed)
-    return (
-        train_set.bytes + sum(one.samples * one.split.bytes / one.split.samples for one in mixed)
-    ) / samples
+    size = train_set.bytes + sum(one.samples * one.split.bytes / one.split.samples for one in mixed)
+    return size / epoch_samples(train_set, mixed)
 
 
 def _labels(split: Manifest, train_set: Manifest, key: str) -> tuple[int, ...] | None:

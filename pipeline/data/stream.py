@@ -22,6 +22,7 @@ from pipeline.data.splits import Mixed
 from pipeline.labels import tensors
 from pipeline.labels.tensors import Label
 from pipeline.order import plan
+from pipeline.order.position import epoch_samples
 from sharding.errors import UnreachableError, UserError
 from sharding.format.manifest import Manifest
 from sharding.workers.memory import keep_freed_blocks
@@ -95,7 +96,7 @@ class ClipStream:
     @property
     def samples(self) -> int:
         """Of an epoch."""
-        return self.manifest.samples + sum(one.samples for one in self.mixed)
+        return epoch_samples(self.manifest, self.mixed)
 
     @property
     def sources(self) -> list[Source]:

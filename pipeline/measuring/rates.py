@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from sharding.format import schema
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,12 @@ class Rates:
 
     def save(self, url: str) -> None:
         """Write the file."""
-        storage.write_bytes(url, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        _save(self, url)
 
 
 def load(url: str) -> Rates:
-    """What `save` wrote. Raises `UserError` for anything else."""
-    try:
-        return schema.parse(Rates, storage.read_bytes(url))
-    except ValueError as error:
-        raise UserError(
-            f"{url}: not the rates of a machine ({error}); python -m pipeline.bench loader --save writes them"
-        ) from None
+    """What `Rates.save` wrote. Raises `UserError` for anything else."""
+    return _load(Rates, url, "a machine", "loader")
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class FilmRates:
 
     def save(self, url: str) -> None:
         """Write the file."""
-        storage.write_bytes(url, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        _save(self, url)
 
     def lines(self) -> list[str]:
         """For a user."""
@@ -93,9 +89,17 @@ class FilmRates:
 
 def load_films(url: str) -> FilmRates:
     """What `FilmRates.save` wrote. Raises `UserError` for anything else."""
+    return _load(FilmRates, url, "films", "films")
+
+
+def _load(kind: type[T], url: str, what: str, by: str) -> T:
     try:
-        return schema.parse(FilmRates, storage.read_bytes(url))
+        return schema.parse(kind, storage.read_bytes(url))
     except ValueError as error:
         raise UserError(
-            f"{url}: not the rates of films ({error}); python -m pipeline.bench films --save writes them"
+            f"{url}: not the rates of {what} ({error}); python -m pipeline.bench {by} --save writes them"
         ) from None
+
+
+def _save(rates: "Rates | FilmRates", url: str) -> None:
+    storage.write_bytes(url, (json.dumps(asdict(rates), indent=1) + "\n").encode())

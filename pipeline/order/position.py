@@ -1,9 +1,9 @@
 """Where a run is in the order of samples: what a checkpoint keeps of the plan, and what must not change."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.config import WINDOW, Config
 from pipeline.order import plan
@@ -56,7 +56,7 @@ class Position:
 
     def samples_of(self, train_set: Manifest) -> int:
         """The samples of an epoch: those of `train_set`, and what is mixed with them."""
-        return train_set.samples + sum(share.samples for share in self.mix)
+        return epoch_samples(train_set, self.mix)
 
     def after(self, steps: int) -> "Position":
         """The position after `steps` steps of the run."""
@@ -79,6 +79,20 @@ def of_state(state: dict[str, Any]) -> Position:
     return Position(**{**known, "mix": tuple(Share(**share) for share in known.get("mix", ()))})
 
 
+class Counted(Protocol):
+    """A set of a mixture."""
+
+    @property
+    def samples(self) -> int:
+        """How many of its samples come in an epoch."""
+        ...
+
+
+def epoch_samples(train_set: Manifest, mix: Iterable[Counted]) -> int:
+    """The samples of an epoch: those of `train_set`, and what comes among them."""
+    return train_set.samples + sum(one.samples for one in mix)
+
+
 def first(config: Config, train_set: Manifest, ranks: int, mix: tuple[Share, ...] = ()) -> Position:
     """The start of a run; `UserError` where the batch fits neither the ranks nor the samples of an epoch.
 
@@ -88,7 +102,7 @@ def first(config: Config, train_set: Manifest, ranks: int, mix: tuple[Share, ...
     check_shares(batch, ranks)
     if config.augment.mixup:
         check_pairs(batch, ranks)
-    samples = train_set.samples + sum(share.samples for share in mix)
+    samples = epoch_samples(train_set, mix)
     steps = plan.steps_in_epoch(samples, batch)
     if not steps:
         with_others = " and data.mix" if mix else ""

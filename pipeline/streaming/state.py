@@ -21,7 +21,7 @@ def first(
 ) -> Position:
     """The start of a stream; `UserError` where the batch fits neither the ranks nor the samples of an epoch."""
     check_shares(global_batch, ranks, "global_batch")
-    samples = split.samples + sum(share.samples for share in mix)
+    samples = position.epoch_samples(split, mix)
     steps = plan.steps_in_epoch(samples, global_batch, drop_last)
     if not steps:
         its = "the mixture's" if mix else "its"

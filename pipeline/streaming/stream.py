@@ -20,6 +20,7 @@ from pipeline.data.prefetch import on_device
 from pipeline.data.shards import Shards, StoredShards
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan
+from pipeline.order.position import epoch_samples
 from pipeline.run.audit_log import AuditLog
 from pipeline.streaming import audit, state
 from pipeline.streaming.layout import Layout, layout_of
@@ -99,7 +100,7 @@ class Stream:
             raise UserError(f"rank {self._rank} of {self._ranks}: ranks are numbered from 0 on")
         self._split = manifest.load(str(url))
         self._mixed = _mixed(self._split, mix or {})
-        samples = self._split.samples + sum(one.samples for one in self._mixed)
+        samples = epoch_samples(self._split, self._mixed)
         given = lanes or plan.default_lanes(self._ranks * max(workers, 1), global_batch, samples)
         shares = tuple(one.share for one in self._mixed)
         self._fresh = self._at = state.first(

@@ -12,7 +12,7 @@ from pipeline.config import Config
 from pipeline.data.films import as_read
 from pipeline.data.splits import Mixed, bytes_a_sample
 from pipeline.order.plan import readers_per_lane
-from pipeline.order.position import Position
+from pipeline.order.position import Position, epoch_samples
 from pipeline.order.reads import reads
 from pipeline.run.provenance import Rank, changes
 from sharding.format.manifest import Manifest
@@ -70,7 +70,7 @@ def mixture(train_set: Manifest, mixed: Sequence[Mixed]) -> list[tuple[str, str]
     """What is mixed, a row for each set, with its samples and its share of an epoch; none where there is one alone."""
     if not mixed:
         return []
-    total = train_set.samples + sum(one.samples for one in mixed)
+    total = epoch_samples(train_set, mixed)
     rows = [
         ("mixture", f"{total} videos an epoch: {train_set.samples / total:.1%} of them from {train_set.root}")
     ]
