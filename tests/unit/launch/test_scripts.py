@@ -32,7 +32,7 @@ def environment(commands: Path, **variables: str) -> dict[str, str]:
 
 
 def run(script: Path, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(script), *arguments], env=env, capture_output=True, text=True, timeout=30)
+    return subprocess.run([str(script), *arguments], env=env, capture_output=True, text=True, timeout=100)
 
 
 @pytest.mark.parametrize("script", [slurm.TRAIN, slurm.SHARD], ids=lambda path: path.name)
@@ -78,7 +78,7 @@ def test_before_the_time_limit_training_is_stopped_and_then_requeued_unless_it_i
     while job.stdout.readline() != "started\n":
         pass
     job.send_signal(signal.SIGUSR1)
-    out, _ = job.communicate(timeout=30)
+    out, _ = job.communicate(timeout=100)
     assert job.returncode == 0
     assert "ended" in out.splitlines()
     assert (tmp_path / "calls").read_text().splitlines() == ["scancel --signal=TERM 41", *then]

@@ -63,8 +63,8 @@ def port() -> int:
     return free_ports(1)[0]
 
 
-def exchange(rank: int, port: int, host: str = "127.0.0.1") -> "subprocess.Popen[str]":
-    words = ["exchange", f"--first={host}:{port}", f"--rank={rank}", "--ranks=2", "--timeout=4"]
+def exchange(rank: int, port: int, host: str = "127.0.0.1", seconds: int = 4) -> "subprocess.Popen[str]":
+    words = ["exchange", f"--first={host}:{port}", f"--rank={rank}", "--ranks=2", f"--timeout={seconds}"]
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline.preflight", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -72,7 +72,7 @@ def exchange(rank: int, port: int, host: str = "127.0.0.1") -> "subprocess.Popen
 
 @pytest.mark.world(2)
 def test_two_processes_sum_up(port: int) -> None:
-    pair = [exchange(rank, port) for rank in range(2)]
+    pair = [exchange(rank, port, seconds=60) for rank in range(2)]
     for process in pair:
         out, _ = process.communicate(timeout=100)
         assert process.returncode == 0, out

@@ -84,8 +84,8 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path, how: sig
         started = descendants(process.pid)
         assert len(started) >= 3  # the fork server and two workers
         process.send_signal(how)
-        process.wait(timeout=30)
-    deadline = time.monotonic() + 20
+        process.wait(timeout=60)
+    deadline = time.monotonic() + 60
     while any(alive(pid) for pid in started):
         assert time.monotonic() < deadline, [pid for pid in started if alive(pid)]
         time.sleep(0.1)
@@ -109,9 +109,9 @@ def test_an_error_does_not_wait_for_a_worker_that_hangs(tmp_path: Path) -> None:
         list(made)
     left = [child for child in multiprocessing.active_children() if child not in others]
     for child in left:
-        child.join(timeout=5)
+        child.join(timeout=60)
     assert not any(child.is_alive() for child in left)
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 300  # it sleeps for 600
 
 
 def test_a_killed_worker_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_an_evaluation_uses_the_processes_that_are_there(tmp_path: Path) -> None
     keys = before + [batch.keys for batch in training]
     assert keys == [batch.keys for batch in batches(stream(str(tmp_path / "train")), workers=0)]
     for process in there:
-        process.join(timeout=10)
+        process.join(timeout=60)
     assert not any(process.is_alive() for process in there)
 
 
@@ -338,7 +338,7 @@ def test_an_interruption_while_processes_start_leaves_none_behind(
     monkeypatch.setattr(ForkServerProcess, "start", interrupted)
     with pytest.raises(KeyboardInterrupt) as _held:  # and with it whatever the interrupted code had
         next(batches(stream(str(tmp_path)), workers=2))
-    started[0].join(timeout=20)
+    started[0].join(timeout=60)
     assert not started[0].is_alive()
 
 
@@ -355,5 +355,5 @@ def test_what_cannot_be_handed_to_the_processes_leaves_none_behind(tmp_path: Pat
         next(batches(stream(str(tmp_path), Unpickled()), workers=1))
     left = [child for child in multiprocessing.active_children() if child not in others]
     for child in left:
-        child.join(timeout=5)
+        child.join(timeout=60)
     assert not any(child.is_alive() for child in left)

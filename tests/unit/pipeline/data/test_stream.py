@@ -196,7 +196,7 @@ def test_the_next_epochs_lanes_are_opened_before_this_ones_end(split: Manifest) 
         return shards_opened
 
     of_one, of_two = opened(epochs=1), opened(epochs=2)
-    rest = [of_two.get(timeout=10) for _ in range(of_one.qsize() + 1)]  # the last one by a thread
+    rest = [of_two.get(timeout=60) for _ in range(of_one.qsize() + 1)]  # the last one by a thread
     for shard in of_one.queue:
         rest.remove(shard)
     assert rest == [mixture.lane(epoch_of(split, order, 1), 0).strands[0].pieces[0].shard]

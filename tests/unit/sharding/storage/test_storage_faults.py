@@ -158,7 +158,7 @@ def test_a_store_that_hangs_for_good_is_told_in_bounded_time(
             with pytest.raises(UnreachableError, match=rf"cannot {name}: .*[Tt]imed? ?-?out") as caught:
                 call()
             assert root in str(caught.value) and "\n" not in str(caught.value)
-            assert time.monotonic() - start < 20
+            assert time.monotonic() - start < 60
     assert len(proxy.requests) > 5
     monkeypatch.setattr(patience, "READ_TIMEOUT_S", 10)
     proxy.decide = lambda request: None

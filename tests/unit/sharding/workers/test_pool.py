@@ -87,10 +87,10 @@ def test_a_lost_worker_is_told_with_its_task_and_step(task: str) -> None:
 
 def test_a_step_over_the_limit_is_ended() -> None:
     begin = time.monotonic()
-    results, losses = run(accident, ["spin", "a"], limit=1.0)
+    results, losses = run(accident, ["spin", "a"], limit=3.0)
     assert results == {"a": "A", "again": "AGAIN"}
     assert [(lost.task, lost.exitcode, lost.signal) for lost in losses] == [("spin", None, None)]
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 250
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_workers_do_not_outlive_a_killed_driver(tmp_path: Path) -> None:
     finally:
         driver.kill()
         driver.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
