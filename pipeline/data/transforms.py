@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 Box = tuple[int, int, int, int]
 
@@ -122,11 +121,12 @@ def mirror_labels(classes: list[str]) -> NDArray[np.int64]:
 def resize(frames: Tensor, width: int, height: int) -> Tensor:
     """uint8 (T, 3, H, W) to (T, 3, height, width), bilinear, antialiased; channels-last stays so.
 
-    The same tensor if nothing changes. On uint8 this is PIL's own algorithm in fixed point, vectorised.
+    The same tensor if nothing changes. On uint8 this is PIL's own algorithm in fixed point, vectorised: what
+    torchvision's resize comes to, whose import alone would take a loader's process longer than all others.
     """
     if frames.shape[-2:] == (height, width):
         return frames
-    resized: Tensor = functional.resize(frames, [height, width], antialias=True)
+    resized: Tensor = torch.ops.aten._upsample_bilinear2d_aa(frames, [height, width], False)
     return resized
 
 
@@ -139,7 +139,6 @@ def resize_into(frames: Tensor, out: Tensor) -> None:
     if frames.shape[-2:] == out.shape[-2:]:
         out.copy_(frames)
     else:
-        # what torchvision's resize comes to, which takes no `out`
         torch.ops.aten._upsample_bilinear2d_aa.out(frames, out.shape[-2:], False, None, None, out=out)
 
 

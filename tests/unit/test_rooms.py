@@ -148,6 +148,14 @@ def test_there_is_no_import_circle() -> None:
     assert set(order) == set(MODULES)
 
 
+def test_a_program_imports_no_torchvision_before_it_changes_colours() -> None:
+    """Which takes as long as all else that a rank or a loader process imports."""
+    program = "import pipeline.train, pipeline.evaluate, pipeline.predict, pipeline.streaming, sys\n"
+    program += "assert 'torchvision' not in sys.modules and 'torch._dynamo' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", TORCH_FREE)
 def test_it_imports_without_torch(name: str) -> None:
     modules = [other for other in MODULES if other == name or other.startswith(f"{name}.")]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.transforms.v2 import functional
 
 from pipeline.data.transforms import (
     EvalTransform,
@@ -153,6 +154,20 @@ def test_evaluation_of_ten_crops_shows_each_box_and_its_mirror_image(shorter_sid
     EvalTransform(32, shorter_side // 4, 10)(noise(2, 80, 64), np.array([[0, 1]]), clip)
     assert torch.equal(clip[0::2].flip(-1), clip[1::2])
     assert not torch.equal(clip[0], clip[2])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("count", "channels"), [(1, 1), (1, 3), (2, 1), (3, 3), (2, 10)])
+def test_resizing_gives_torchvisions_pixels_and_keeps_the_layout(
+    layout: torch.memory_format, count: int, channels: int
+) -> None:
+    whole = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, channels, 57, 83), np.uint8))
+    whole = whole.contiguous(memory_format=layout)
+    for frames in (whole, whole[:, :, 3:40, 5:60], whole.flip(-1)):
+        for width, height in ((31, 20), (100, 90), (83, 20), (56, 37)):
+            resized = resize(frames, width, height)
+            assert torch.equal(resized, functional.resize(frames, [height, width], antialias=True))
+            assert channels == 1 or resized.is_contiguous(memory_format=layout)
 
 
 def test_nothing_is_resized_that_has_the_wanted_size() -> None:
