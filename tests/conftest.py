@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 # No test is of time: others may use the machine.
 settings.register_profile("unhurried", deadline=None)
@@ -19,6 +20,22 @@ settings.load_profile("unhurried")
 
 # The object stores, each started once for all tests.
 pytest_plugins = ["tests.stores"]
+
+
+class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+    """A process takes a file of tests at a time, and one of them all files of the cluster's.
+
+    Those want the machine's one SLURM and fixed names of hosts: two at once would wait for each other.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/cluster" if nodeid.startswith("tests/cluster/") else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    """The scheduler of tests that run in several processes."""
+    return Scheduling(config, log)
 
 
 _temporary = pytest.StashKey[Path]()
