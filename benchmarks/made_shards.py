@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sharding import storage
 from sharding.format import manifest, mjpeg
 from sharding.format.manifest import Manifest
-from sharding.format.shard import Place, Recipe, Writer, save_sidecar, tar_name
+from sharding.format.shard import Writer
+from sharding.format.sidecar import Place, Recipe, save_sidecar, tar_name
 
 CLASSES = [f"class {number}" for number in range(174)]
 _QUALITY, _A_SHARD = 90, 128

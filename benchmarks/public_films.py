@@ -34,7 +34,7 @@ import numpy as np
 from benchmarks.second_decoder import NOTHING, Decoded, Decoder, Pictures, built_pictures
 from sharding.building.settings import MIN_FRAMES
 from sharding.format import manifest
-from sharding.format.shard import load_sidecar
+from sharding.format.sidecar import load_sidecar
 
 DEBIAN = (
     *("firefox-esr", "libopenshot", "libwebm", "opencv", "pytorch-vision"),

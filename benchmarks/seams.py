@@ -26,7 +26,7 @@ from pipeline.data.shards import StoredShards
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan
 from sharding.format.manifest import Manifest
-from sharding.format.shard import SampleRow
+from sharding.format.rows import SampleRow
 
 WORKERS, BATCH, EPOCHS, LATENCY_S = 2, 8, 9, 0.1
 ORDER = plan.Order(seed=0, lanes=WORKERS, window=16)

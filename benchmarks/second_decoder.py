@@ -11,7 +11,8 @@ from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 from sharding.format import mjpeg
-from sharding.format.shard import SampleRow, unpack
+from sharding.format.rows import SampleRow
+from sharding.format.shard import unpack
 
 SIDE = 16
 _LIMIT_S = 300.0

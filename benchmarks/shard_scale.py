@@ -16,8 +16,8 @@ from pathlib import Path
 
 from sharding.building import build
 from sharding.building.settings import Settings
-from sharding.format import shard
-from sharding.format.shard import Place, SampleRow, Sidecar
+from sharding.format.rows import SampleRow
+from sharding.format.sidecar import Place, Sidecar, sidecar_bytes, tar_name
 
 TASKS = 64
 CLASSES = 700
@@ -36,7 +36,7 @@ def make(folder: Path, samples: int) -> None:
             file.write(f"{label}/{chance.getrandbits(64):016x}.mp4,{label}\n")
     (plan,) = build.make_plans(request(folder))
     for index, videos in enumerate(plan.shards):
-        place = Place(str(folder / "out" / "train"), shard.tar_name(index))
+        place = Place(str(folder / "out" / "train"), tar_name(index))
         rows = [
             SampleRow(video.key, i * _BYTES, _BYTES, chance.getrandbits(32), video.label, _FRAMES)
             for i, video in enumerate(videos)
@@ -46,8 +46,8 @@ def make(folder: Path, samples: int) -> None:
         with Path(place.tar_url).open("wb") as tar:
             tar.truncate(size)
         sidecar = Sidecar(place.tar_name, size, f"{chance.getrandbits(256):064x}", rows, [], plan.recipe)
-        # As `shard.save_sidecar` does, without waiting for the disk.
-        Path(place.sidecar_url).write_bytes(shard.sidecar_bytes(sidecar))
+        # As `save_sidecar` does, without waiting for the disk.
+        Path(place.sidecar_url).write_bytes(sidecar_bytes(sidecar))
 
 
 def request(folder: Path) -> build.Request:

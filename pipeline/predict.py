@@ -30,7 +30,8 @@ from sharding.arguments import Arguments
 from sharding.building import sample as encoding
 from sharding.building.settings import Settings
 from sharding.errors import UserError, one_line_errors
-from sharding.format.shard import Meta, SampleRow
+from sharding.format.rows import SampleRow
+from sharding.format.shard import Meta
 from sharding.lists.videos import Video
 from sharding.sources.decode import Unusable
 

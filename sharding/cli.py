@@ -48,8 +48,9 @@ def _interrupt(*_: object) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from sharding.building import budget, downloads, tasks
+    from sharding.building import downloads, tasks
     from sharding.building.build import Request, build
+    from sharding.format import budget
 
     max_failures = budget.parse(args.max_failures)
     if args.input != "rgb" and args.archives is not None:
@@ -127,9 +128,9 @@ def _settings(args: argparse.Namespace) -> "Settings":
 
 
 def _index(args: argparse.Namespace) -> int:
-    from sharding.building import budget
     from sharding.foreign import grouping
     from sharding.foreign.index import Request, index
+    from sharding.format import budget
 
     grouping.load_webdataset()
     max_failures = budget.parse(args.max_failures)
@@ -144,8 +145,7 @@ def _index(args: argparse.Namespace) -> int:
 
 def _finalize(args: argparse.Namespace) -> int:
     from sharding import storage
-    from sharding.building import budget
-    from sharding.format import manifest
+    from sharding.format import budget, manifest
 
     max_failures = budget.parse(args.max_failures)
     splits = args.split or manifest.some_splits(args.url)

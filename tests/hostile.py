@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from sharding.format.manifest import Manifest
-from sharding.format.shard import load_sidecar
+from sharding.format.sidecar import load_sidecar
 from tests import shards
 
 KEY, SAMPLES = "clip-5", 8

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import av
 
 from sharding.format import manifest, mjpeg
-from sharding.format.shard import load_sidecar
+from sharding.format.sidecar import load_sidecar
 from tests.processes import ROOT, environment, kill_tree, tagged
 from tests.unit.sharding.videos import picture, write_video
 

@@ -11,16 +11,10 @@ from numpy.typing import NDArray
 from pipeline.data.samples import Sample, Span, checked
 from sharding import storage
 from sharding.format import manifest, mjpeg
+from sharding.format.kinds import with_several_labels
 from sharding.format.manifest import Manifest
-from sharding.format.shard import (
-    Place,
-    Recipe,
-    Writer,
-    load_sidecar,
-    save_sidecar,
-    tar_name,
-    with_several_labels,
-)
+from sharding.format.shard import Writer
+from sharding.format.sidecar import Place, Recipe, load_sidecar, save_sidecar, tar_name
 
 CLASSES = [
     "Pulling [something] from left to right",

@@ -25,7 +25,8 @@ from isal import isal_zlib
 from pipeline.data.shards import StoredShards
 from sharding import storage
 from sharding.errors import UserError
-from sharding.format.shard import SampleRow, read_span
+from sharding.format.rows import SampleRow
+from sharding.format.shard import read_span
 
 _LOCK = "lock"
 _KEPT = re.compile(r"[0-9a-f]{64}\.kept")

@@ -4,27 +4,24 @@ The kept file of a turned shard is the ordinary build's tar, byte for byte, and 
 samples, with a SHA-256 over those.
 """
 
-import functools
 import hashlib
 import io
 import json
 import struct
 import sys
-import tempfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from itertools import accumulate
-from typing import Any, BinaryIO, ClassVar, NamedTuple, cast
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, cast
 
 from pipeline.config import Data
 from pipeline.data.cache import CachedShards, Fill, Kept, ShardCache
 from pipeline.data.samples import Turned
 from pipeline.data.shards import Shards, StoredShards
-from sharding.archives.films import Film
-from sharding.building.settings import Settings
+from sharding.building.turning import Turning, turning_of, versions
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
-from sharding.format.shard import FilmRow, SampleRow, Writer, unpack_film
-from sharding.lists.videos import Video
+from sharding.format.rows import FilmRow, SampleRow
+from sharding.format.shard import Writer
 
 _ENTRY = struct.Struct("<QQI")
 """Of a sample in a kept file: where its film lies in the shard of films, the bytes of its JPEGs' span, their CRC-32."""
@@ -34,15 +31,21 @@ _SPARE = 1.1
 
 
 def shards_of(data: Data, split: Manifest) -> Shards:
-    """Where the shards of `split` come from: the cache that `data` asks for, or the store alone.
+    """Where the shards of `split` come from, as `data` asks for; see `source_of`."""
+    cache = ShardCache(data.cache, int(data.cache_gb * 1e9)) if data.cache else None
+    return source_of(split, cache, data.films)
+
+
+def source_of(split: Manifest, cache: ShardCache | None, films: Literal["decode", "jpeg"]) -> Shards:
+    """Where the shards of `split` come from: the `cache`, which turns `films` or not, or the store alone.
 
     Raises `UserError` where films are to be turned that another version of this program has built.
     """
     stored = StoredShards(split)
-    if not data.cache:
+    if cache is None:
         return stored
-    cached = CachedShards(stored, ShardCache(data.cache, int(data.cache_gb * 1e9)))
-    return TurnedShards(cached) if data.films == "jpeg" and split.of_films else cached
+    cached = CachedShards(stored, cache)
+    return TurnedShards(cached) if films == "jpeg" and split.of_films else cached
 
 
 def as_read(data: Data, split: Manifest) -> Manifest:
@@ -106,7 +109,7 @@ class TurnedShards:
             text = (
                 f"warning: {split.shard_url(shard)}: turned to JPEGs it has {writer.position} bytes and SHA-256 "
                 f"{writer.sha256}, and its build says {known.bytes} and {known.sha256}; install the versions of PyAV "
-                f"and simplejpeg that it was built with (here: {_versions()}); turned shards are not kept"
+                f"and simplejpeg that it was built with (here: {versions()}); turned shards are not kept"
             )
             print(text, file=sys.stderr, flush=True)
         self._differs = True
@@ -115,7 +118,7 @@ class TurnedShards:
     def _name(self, shard: int) -> str:
         url = self.films.stored.manifest.shard_url(shard)
         settings = json.dumps(self.turning.settings.to_dict())
-        return self.films.name(url, shard, f"\n{settings}\n{_versions()}")
+        return self.films.name(url, shard, f"\n{settings}\n{versions()}")
 
     def _kept(self, name: str, samples: int, rows: list[SampleRow]) -> "_Place | None":
         """The kept file of so many samples, at the first of `rows`, and what lies in it from there on.
@@ -150,16 +153,6 @@ def _behind(samples: int) -> int:
     return samples * _ENTRY.size + _DIGEST
 
 
-@functools.cache
-def _versions() -> str:
-    """What decides about pixels and JPEGs beside this program."""
-    import av
-    import simplejpeg
-
-    libraries = (f"{name} {'.'.join(map(str, version))}" for name, version in av.library_versions.items())
-    return ", ".join([f"PyAV {av.__version__}", *libraries, f"simplejpeg {simplejpeg.__version__}"])
-
-
 class _Place(NamedTuple):
     """A kept file, and what lies in it from where it stands."""
 
@@ -167,57 +160,28 @@ class _Place(NamedTuple):
     rows: list[SampleRow]
 
 
-def turning_of(split: Manifest) -> "Turning":
-    """What turns the films of a split. Raises `UserError` where another version of this program has built it."""
-    names = {field.name for field in fields(Settings)}
-    known = {name: value for name, value in split.settings.items() if name in names}
-    if known.get("pixels") != Settings.pixels:
-        raise UserError(
-            f"{split.root}: built with version {known.get('pixels')} of what makes pixels, and this program has "
-            f"{Settings.pixels}; build it again, or set data.films=decode"
-        )
-    return Turning(Settings(**known).of_jpegs())
+class Turner:
+    """Turns samples of a shard one after another, and knows afterwards what an ordinary build would have written."""
 
+    def __init__(self, turning: Turning) -> None:
+        self._turning, self._spans = turning, _Collector()
+        self.writer = Writer(cast(BinaryIO, self._spans))
 
-@dataclass(frozen=True)
-class Turning:
-    """Turns films to JPEGs as a build with these settings does."""
-
-    settings: Settings
-
-    def alone(self, row: SampleRow, span: bytes) -> bytes:
+    def turned(self, row: SampleRow, span: bytes) -> bytes:
         """The sample of `row`, `Turned`; as it came where it is damaged."""
-        spans = _Collector()
-        return self.add(Writer(cast(BinaryIO, spans)), spans, row, span)
-
-    def add(self, writer: Writer, spans: "_Collector", row: SampleRow, span: bytes) -> bytes:
-        """The same, appended by `writer` to what it wrote to `spans`."""
-        from sharding.building import sample  # FFmpeg's libraries, which JPEGs do without
-        from sharding.sources.fault import Unusable
-
         assert isinstance(row, FilmRow)
         try:
-            about, film = unpack_film(row, span)
+            fault = self._turning.add(self.writer, row, span)
         except ValueError:
             return span
-        video = Video(row.key, film.name, row.label, about=sample.about(json.loads(bytes(film.text))))
-        try:
-            meta, jpegs = sample.encode_film(video, Film(bytes(film.content), film.name), self.settings)
-        except Unusable as reason:
-            return Turned.of(b"", row, str(reason))
-        except OSError as error:
-            raise UserError(
-                f"sample {row.key}: cannot be turned to JPEGs: {error.strerror} (long videos need room in "
-                f"{tempfile.gettempdir()})"
-            ) from error
-        with jpegs:
-            found = meta["frames"], meta["width"], meta["height"]
-            if found != (row.frames, about.width, about.height):
-                n, w, h = found
-                fault = f"{n} frames of {w}x{h}, should be {row.frames} of {about.width}x{about.height}"
-                return Turned.of(b"", row, fault)
-            writer.add(row.key, meta, jpegs, jpegs.bytes)
-        return Turned.of(spans.take(), writer.rows[-1])
+        if fault is not None:
+            return Turned.of(b"", row, fault)
+        return Turned.of(self._spans.take(), self.writer.rows[-1])
+
+    def end(self) -> bytes:
+        """The end of the shard."""
+        self.writer.finish()
+        return self._spans.take()
 
 
 class _Collector(io.RawIOBase):
@@ -245,7 +209,7 @@ class _Streamed(io.RawIOBase):
         self._turning, self._rows, self._films = turning, iter(rows), films
 
     def read(self, size: int = -1, /) -> bytes:
-        return self._turning.alone(next(self._rows), self._films.read(size))
+        return Turner(self._turning).turned(next(self._rows), self._films.read(size))
 
     def close(self) -> None:
         self._films.close()
@@ -268,9 +232,7 @@ class _Filling(io.RawIOBase):
         super().__init__()
         self._shards, self._shard, self._every, self._count = shards, shard, every, count
         self._films, self._fill = films, fill
-        self._spans = _Collector()
-        self._writer = Writer(cast(BinaryIO, self._spans))
-        self._read = 0
+        self._turner, self._read = Turner(shards.turning), 0
 
     def read(self, size: int = -1, /) -> bytes:
         made = self._next(size)
@@ -285,7 +247,7 @@ class _Filling(io.RawIOBase):
 
     def _next(self, size: int) -> bytes:
         row = self._every[self._read]
-        made = self._shards.turning.add(self._writer, self._spans, row, self._films.read(size))
+        made = self._turner.turned(row, self._films.read(size))
         self._read += 1
         if isinstance(made, Turned) and made.fault is None:
             self._keep(made)
@@ -305,13 +267,13 @@ class _Filling(io.RawIOBase):
     def _finish(self) -> None:
         if not self._fill.is_open:
             return
-        self._writer.finish()
-        if not self._shards.agrees(self._shard, self._writer):
+        end = self._turner.end()
+        if not self._shards.agrees(self._shard, self._turner.writer):
             self._fill.abandon()
             return
-        made = zip(self._every, self._writer.rows, strict=True)
+        made = zip(self._every, self._turner.writer.rows, strict=True)
         entries = b"".join(_ENTRY.pack(film.offset, row.bytes, row.crc32) for film, row in made)
-        self._keep(self._spans.take() + entries + hashlib.sha256(entries).digest())
+        self._keep(end + entries + hashlib.sha256(entries).digest())
         if self._fill.resize(self._fill.written):
             self._fill.commit()
 

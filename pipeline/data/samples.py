@@ -7,7 +7,8 @@ from sharding.errors import UserError
 from sharding.foreign import sample as foreign
 from sharding.format import mjpeg
 from sharding.format.mjpeg import Array, Colours
-from sharding.format.shard import FilmRow, IndexedRow, Meta, SampleRow, unpack
+from sharding.format.rows import FilmRow, IndexedRow, SampleRow
+from sharding.format.shard import Meta, unpack
 from sharding.format.turbojpeg import Region
 
 

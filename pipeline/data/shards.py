@@ -8,7 +8,8 @@ from typing import BinaryIO, ClassVar, Protocol, cast
 
 from sharding import storage
 from sharding.format.manifest import Manifest
-from sharding.format.shard import SampleRow, read_span
+from sharding.format.rows import SampleRow
+from sharding.format.shard import read_span
 
 # That are kept: the early samples after a resume lie scattered over a lane's window, which may be of several shards.
 _SIDECARS, _SIDECARS_A_LANE = 6, 2

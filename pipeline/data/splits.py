@@ -12,8 +12,8 @@ from pipeline.order.position import Share, epoch_samples
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import manifest
+from sharding.format.kinds import has_single_pictures, is_flow
 from sharding.format.manifest import Manifest
-from sharding.format.recipe import has_single_pictures, is_flow
 
 
 @dataclass(frozen=True)

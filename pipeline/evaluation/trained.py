@@ -18,8 +18,8 @@ from pipeline.training.network import build_model, check_model
 from sharding import storage
 from sharding.building.settings import Settings
 from sharding.errors import UserError
+from sharding.format.kinds import has_several_labels
 from sharding.format.manifest import Manifest
-from sharding.format.shard import has_several_labels
 from sharding.lists import something
 
 _DATASETS = {"v1": "sthv1", "v2": "sthv2", "k400": "Kinetics-400"}

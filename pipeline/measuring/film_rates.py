@@ -10,12 +10,13 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.data import splits
 from pipeline.data.clips import train_cutter
-from pipeline.data.films import turning_of
+from pipeline.data.films import Turner
 from pipeline.data.samples import Span, checked
 from pipeline.data.shards import StoredShards
 from pipeline.data.stream import empty_clips
 from pipeline.measuring.rates import FilmRates
 from pipeline.measuring.stopwatch import one_thread
+from sharding.building.turning import turning_of
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
 
@@ -46,7 +47,7 @@ def measure_films(config: Config, seconds: float) -> FilmRates:
             marks = [time.process_time()]
             cut(film)
             marks.append(time.process_time())
-            jpegs = turning.alone(film.row, film.content)
+            jpegs = Turner(turning).turned(film.row, film.content)
             marks.append(time.process_time())
             cut(replace(film, content=jpegs))
             marks.append(time.process_time())

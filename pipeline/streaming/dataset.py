@@ -18,7 +18,7 @@ from pipeline.streaming.reading import read
 from pipeline.streaming.transforms import applied
 from pipeline.streaming.video import Transform, Video
 from sharding.format import manifest
-from sharding.format.shard import IndexedRow, SampleRow
+from sharding.format.rows import IndexedRow, SampleRow
 
 
 class ShardDataset(torch.utils.data.Dataset[tuple[Any, torch.Tensor]]):

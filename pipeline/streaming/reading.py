@@ -3,7 +3,7 @@
 from pipeline.data.samples import DamagedError, Sample, Span, checked
 from pipeline.data.shards import Shards
 from sharding.format.manifest import Manifest
-from sharding.format.shard import SampleRow
+from sharding.format.rows import SampleRow
 
 
 def read(shards: Shards, split: Manifest, shard: int, row: SampleRow) -> Sample:

@@ -8,7 +8,7 @@ from pipeline.config import Init
 from pipeline.run import checkpoint
 from sharding import storage
 from sharding.errors import UserError
-from sharding.format.shard import has_several_labels
+from sharding.format.kinds import has_several_labels
 
 
 def initialise(model: BLVNetTAM, init: Init, several: bool = False) -> None:

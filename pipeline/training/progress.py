@@ -26,8 +26,8 @@ from pipeline.training.network import build_model, check_model
 from pipeline.training.statistics import recompute
 from sharding import storage
 from sharding.errors import UserError
+from sharding.format.kinds import has_several_labels
 from sharding.format.manifest import Manifest
-from sharding.format.shard import has_several_labels
 
 
 @dataclass

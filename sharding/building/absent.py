@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sharding.archives.films import Films
-from sharding.building.budget import Budget
 from sharding.errors import UserError
+from sharding.format.budget import Budget
 from sharding.lists.videos import Video
 
 _SHOWN = 3

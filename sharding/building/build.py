@@ -18,7 +18,6 @@ from pathlib import Path
 from sharding import storage
 from sharding.archives.films import Downloads, Films
 from sharding.building import absent, oddities, present
-from sharding.building.budget import Budget
 from sharding.building.job import Common, Job, build_shard
 from sharding.building.losses import Losses
 from sharding.building.settings import Settings
@@ -26,9 +25,11 @@ from sharding.building.shards import Piece, order
 from sharding.building.tasks import Part
 from sharding.errors import UserError
 from sharding.format import manifest
+from sharding.format.budget import Budget
+from sharding.format.kinds import with_several_labels
 from sharding.format.manifest import Manifest
 from sharding.format.recipe import claim
-from sharding.format.shard import Recipe, Sidecar, with_several_labels
+from sharding.format.sidecar import Recipe, Sidecar
 from sharding.lists import annotations
 from sharding.lists.videos import Annotations
 from sharding.sources.flow import folder_of

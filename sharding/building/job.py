@@ -10,9 +10,8 @@ from sharding.archives.films import Films
 from sharding.building import packing
 from sharding.building.settings import Settings
 from sharding.errors import UserError
-from sharding.format import shard
 from sharding.format.recipe import confirm
-from sharding.format.shard import Failure, Place, Recipe, Sidecar
+from sharding.format.sidecar import Failure, Place, Recipe, Sidecar, save_sidecar, tar_name
 from sharding.lists.videos import Video
 from sharding.sources.decode import Unusable
 from sharding.workers import memory, pool
@@ -43,7 +42,7 @@ class Job:
     @property
     def place(self) -> Place:
         """Where the shard will lie."""
-        return Place(self.url, shard.tar_name(self.index))
+        return Place(self.url, tar_name(self.index))
 
 
 def build_shard(common: Common, job: Job, report: pool.Report) -> Sidecar:
@@ -74,5 +73,5 @@ def build_shard(common: Common, job: Job, report: pool.Report) -> Sidecar:
         packer.finish()
         confirm(job.url, recipe)
     sidecar = packer.sidecar(job.place.tar_name, failures, recipe)
-    shard.save_sidecar(job.place.sidecar_url, sidecar)
+    save_sidecar(job.place.sidecar_url, sidecar)
     return sidecar

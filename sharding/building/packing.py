@@ -7,7 +7,8 @@ from typing import Any, BinaryIO, Protocol, cast
 from sharding.archives.films import Films
 from sharding.building import sample
 from sharding.building.settings import Settings
-from sharding.format.shard import Failure, JpegShard, Recipe, Sidecar, Writer
+from sharding.format.shard import Writer
+from sharding.format.sidecar import Failure, JpegShard, Recipe, Sidecar
 from sharding.lists.videos import Video
 from sharding.workers import pool
 

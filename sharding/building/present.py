@@ -10,7 +10,7 @@ from sharding.building import verify
 from sharding.building.job import Common, Job
 from sharding.errors import UserError
 from sharding.format.manifest import Entry, entry
-from sharding.format.shard import Failure, Place, Recipe
+from sharding.format.sidecar import Failure, Place, Recipe
 from sharding.format.soundness import WrongSizeError, check
 
 _REQUESTS = 16  # at the same time: a bucket answers each in tens of milliseconds

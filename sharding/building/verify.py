@@ -9,7 +9,8 @@ from sharding.errors import UserError
 from sharding.foreign import sample
 from sharding.format import manifest, shard, soundness
 from sharding.format.manifest import ShardRow
-from sharding.format.shard import Place, SampleRow, Sidecar
+from sharding.format.rows import SampleRow
+from sharding.format.sidecar import Place, Sidecar, load_sidecar
 from sharding.workers import pool, progress
 
 _READ_BYTES = 4 << 20
@@ -101,7 +102,7 @@ def check(targets: list[Target], workers: int, title: str) -> dict[Target, list[
 def check_shard(target: Target, report: pool.Report) -> list[str]:
     """All that is wrong with one shard, in words; in a worker. `report` hears of each sample."""
     try:
-        sidecar = shard.load_sidecar(target.place.sidecar_url)
+        sidecar = load_sidecar(target.place.sidecar_url)
     except UserError as error:
         return [f"its sidecar cannot be used: {error}"]
     row = target.row

@@ -12,7 +12,8 @@ from sharding.fingerprints import look
 from sharding.fingerprints.table import ROW, Fingerprint, Rows, Split
 from sharding.format import shard
 from sharding.format.manifest import Manifest
-from sharding.format.shard import Meta, SampleRow
+from sharding.format.rows import SampleRow
+from sharding.format.shard import Meta
 
 OnSample = Callable[[], object]
 """Hears of each sample, from several threads."""

@@ -9,17 +9,10 @@ from sharding.foreign import labels, scan, urls
 from sharding.foreign.labels import Classes
 from sharding.foreign.scan import Found, Scanned
 from sharding.format import manifest, recipe
+from sharding.format.kinds import of_indexed_tars, with_several_labels
 from sharding.format.manifest import Manifest
-from sharding.format.shard import (
-    IndexedRow,
-    IndexedSidecar,
-    Place,
-    Recipe,
-    of_indexed_tars,
-    save_sidecar,
-    tar_name,
-    with_several_labels,
-)
+from sharding.format.rows import IndexedRow
+from sharding.format.sidecar import IndexedSidecar, Place, Recipe, save_sidecar, tar_name
 from sharding.format.soundness import at_once
 from sharding.workers import pool, progress
 

@@ -10,7 +10,8 @@ from isal import isal_zlib
 from sharding.foreign import headers
 from sharding.format import mjpeg, shard
 from sharding.format.mjpeg import Array, Colours
-from sharding.format.shard import FilmRow, IndexedRow, Meta, SampleRow
+from sharding.format.rows import FilmRow, IndexedRow, SampleRow
+from sharding.format.shard import Meta
 from sharding.format.turbojpeg import Region
 
 Room = Callable[[tuple[int, ...]], Array]

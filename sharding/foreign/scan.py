@@ -14,7 +14,7 @@ from sharding.foreign.labels import Rule, Said
 from sharding.foreign.members import Member, Members
 from sharding.foreign.tape import Tape
 from sharding.format.keys import foreign_key_fault
-from sharding.format.shard import Failure
+from sharding.format.sidecar import Failure
 from sharding.sources.fault import Unusable
 from sharding.workers import pool
 

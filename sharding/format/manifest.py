@@ -13,11 +13,18 @@ from sharding import storage
 from sharding.errors import UserError
 from sharding.format import recipe as recipes
 from sharding.format import schema
-from sharding.format.shard import (
+from sharding.format.kinds import (
     FILM_FORMAT,
     FORMAT,
     INDEXED_FORMAT,
-    Count,
+    format_of,
+    has_films,
+    has_several_labels,
+    is_indexed,
+    parse_file,
+)
+from sharding.format.rows import Count
+from sharding.format.sidecar import (
     Failure,
     FilmSidecar,
     IndexedSidecar,
@@ -27,12 +34,7 @@ from sharding.format.shard import (
     Sha256,
     Sidecar,
     TarName,
-    format_of,
-    has_films,
-    has_several_labels,
-    is_indexed,
     load_sidecar,
-    parse_file,
     parse_sidecar,
     tar_name,
 )

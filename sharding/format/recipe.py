@@ -4,12 +4,12 @@ import contextlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format import schema
-from sharding.format.shard import FORMAT, Recipe, load_sidecar, parse_file
+from sharding.format.kinds import FORMAT, parse_file
+from sharding.format.sidecar import Recipe, load_sidecar
 from sharding.format.soundness import difference
 
 NAME = "recipe.json"
@@ -21,16 +21,6 @@ class _File:
     __pydantic_config__ = schema.OPEN
 
     recipe: Recipe
-
-
-def is_flow(settings: dict[str, Any]) -> bool:
-    """Whether a split that was built with `settings` holds optical flow: gray pictures of x and y by turns."""
-    return settings.get("input") == "flow"
-
-
-def has_single_pictures(settings: dict[str, Any]) -> bool:
-    """Whether a sample of a split that was built with `settings` is one picture, and no video."""
-    return settings.get("input") == "image"
 
 
 def save(folder: str, recipe: Recipe) -> None:

@@ -1,8 +1,8 @@
-"""One shard: a tar of samples, and its sidecar that says where each of them lies.
+"""One shard: a tar of samples, written and read.
 
 A sample is two members, `<key>.json` and then `<key>.mjpeg`. Its span is both members with their headers and
-padding; a reader that knows the span's offset reads nothing else. The tar's headers hold no time and no user, so
-equal samples give equal bytes.
+padding; a reader that knows the span's offset, which the sidecar says, reads nothing else. The tar's headers hold no
+time and no user, so equal samples give equal bytes.
 
 In a set of films the second member is the film's own file, `<key>.webm` or another ending.
 """
@@ -10,233 +10,20 @@ In a set of films the second member is the film's own file, `<key>.webm` or anot
 import hashlib
 import json
 import tarfile
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from itertools import pairwise
-from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, TypeVar
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from isal import isal_zlib
-from pydantic import AfterValidator, Field, StringConstraints
 
-from sharding import storage
-from sharding.errors import UserError
 from sharding.format import header, schema
-from sharding.format.keys import foreign_key_fault, key_fault
+from sharding.format.rows import Count, FilmRow, Label, Positive, SampleRow, Side
+from sharding.format.sidecar import Failure, FilmSidecar, JpegShard, Recipe, Sidecar
 
-FORMAT = 1
-INDEXED_FORMAT = 2
-"""Of the index of tars that others made (`sharding.foreign`); programs that know version 1 alone refuse it."""
-FILM_FORMAT = 3
-"""Of shards that hold films as they came; programs that know versions 1 and 2 alone refuse it."""
+T = TypeVar("T")
 _BLOCK = tarfile.BLOCKSIZE
 _PIECE = 16 << 20
 _MOST_BYTES = (8 << 30) - 1
-
-
-def _sound_key(key: str) -> str:
-    if fault := key_fault(key):
-        raise ValueError(fault)
-    return key
-
-
-def _sound_foreign_key(key: str) -> str:
-    if fault := foreign_key_fault(key):
-        raise ValueError(fault)
-    return key
-
-
-T = TypeVar("T")
-ForeignKey = Annotated[str, AfterValidator(_sound_foreign_key)]
-Key = Annotated[str, AfterValidator(_sound_key)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-TarName = Annotated[str, StringConstraints(pattern=r"^shard-[0-9]{6}\.tar$")]
-Count = Annotated[int, Field(ge=0, lt=1 << 53)]
-Positive = Annotated[int, Field(ge=1, lt=1 << 53)]
-Label = Annotated[Count | tuple[Count, ...], Field(union_mode="left_to_right")]
-"""The index of a sample's class; where a set has several labels a sample, all of them, ascending."""
-_Side = Annotated[int, Field(ge=1, le=header.MAX_SIDE)]
-
-
-_LABELS, _SEVERAL = "labels", "several"
-_LAYOUT, _WEBDATASET = "layout", "webdataset"
-_STORE, _FILM = "store", "film"
-
-
-def with_several_labels(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a recipe of which each sample has a list of labels."""
-    return {**settings, _LABELS: _SEVERAL}
-
-
-def has_several_labels(settings: dict[str, Any]) -> bool:
-    """Whether the samples of a set with these settings have a list of labels each; else it is one at most."""
-    return settings.get(_LABELS) == _SEVERAL
-
-
-def of_indexed_tars(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a recipe whose samples lie in tars that others made."""
-    return {_LAYOUT: _WEBDATASET, **settings}
-
-
-def is_indexed(settings: dict[str, Any]) -> bool:
-    """Whether the samples of a set with these settings lie in tars that others made; else they were built."""
-    return settings.get(_LAYOUT) == _WEBDATASET
-
-
-def has_films(settings: dict[str, Any]) -> bool:
-    """Whether the shards of a set with these settings hold films as they came; else they hold JPEGs."""
-    return settings.get(_STORE) == _FILM
-
-
-def format_of(settings: dict[str, Any]) -> int:
-    """The format version of the files of a set with these settings."""
-    if has_films(settings):
-        return FILM_FORMAT
-    return INDEXED_FORMAT if is_indexed(settings) else FORMAT
-
-
-@dataclass(frozen=True)
-class SampleRow:
-    """Where a sample lies in the tar (bytes), the CRC-32 (zlib's) of that span, its label and number of frames."""
-
-    __pydantic_config__ = schema.EXACT
-
-    key: Key
-    offset: Count
-    bytes: Positive
-    crc32: Annotated[int, Field(ge=0, lt=1 << 32)]
-    label: Label | None
-    frames: Positive
-
-
-@dataclass(frozen=True)
-class IndexedRow(SampleRow):
-    """A sample of a tar that others made. Its span begins where the one before ends, and ends with its last member.
-
-    `parts`: where in the span each picture lies, (first byte, bytes), in the order of frames; or its one film.
-    `width` and `height` of a frame as it is decoded, in pixels.
-    """
-
-    __pydantic_config__ = schema.EXACT
-
-    key: ForeignKey
-    kind: Literal["pictures", "film"]
-    width: _Side
-    height: _Side
-    parts: schema.Rows[tuple[Count, Positive]]
-
-    def fault(self) -> str | None:
-        """What in it cannot be true of any sample, or None."""
-        if len(self.parts) != (self.frames if self.kind == "pictures" else 1):
-            return f"{len(self.parts)} parts for {self.frames} frames"
-        if any(start + size > self.bytes for start, size in self.parts):
-            return f"a part of it ends behind its {self.bytes} bytes"
-        return header.size_fault(self.width, self.height)
-
-
-@dataclass(frozen=True)
-class FilmRow(SampleRow):
-    """A sample that is a film as it came; `frames` are those that it decodes to."""
-
-    __pydantic_config__ = schema.EXACT
-
-
-@dataclass(frozen=True)
-class JpegShard:
-    """The size and SHA-256 of the shard of JPEGs that a shard of films becomes: what an ordinary build writes."""
-
-    __pydantic_config__ = schema.EXACT
-
-    bytes: Count
-    sha256: Sha256
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A video that could not be used, and why."""
-
-    __pydantic_config__ = schema.EXACT
-
-    key: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a split is built from: equal recipes give equal bytes.
-
-    `annotations` is a SHA-256 over the planned videos, `shards` the number of shards of the split.
-    """
-
-    __pydantic_config__ = schema.EXACT
-
-    dataset: str
-    split: str
-    classes: schema.Rows[str]
-    settings: dict[str, Any]
-    annotations: str
-    shards: Annotated[int, Field(ge=1, le=1_000_000)]  # as many as have names
-
-
-@dataclass(frozen=True)
-class Sidecar:
-    """What is known of one shard: the tar's name, size and SHA-256, its samples in order, the failed videos."""
-
-    __pydantic_config__ = schema.OPEN
-
-    name: TarName
-    bytes: Count
-    sha256: Sha256
-    samples: schema.Rows[SampleRow]
-    failures: schema.Rows[Failure]
-    recipe: Recipe
-
-    def fault(self) -> str | None:
-        """What in it cannot be true of any shard, or None."""
-        if has_films(self.recipe.settings) != isinstance(self, FilmSidecar):
-            return "its format and its settings disagree on whether it holds films"
-        position, keys = 0, set()
-        classes, several = len(self.recipe.classes), has_several_labels(self.recipe.settings)
-        for row in self.samples:
-            if row.offset != position:
-                return f"sample {row.key}: at byte {row.offset}, should be at {position}"
-            if row.label is not None and (fault := _label_fault(row.label, classes, several)):
-                return f"sample {row.key}: {fault}"
-            position += row.bytes
-            keys.add(row.key)
-        if position > self.bytes:
-            return f"its samples end at byte {position} of {self.bytes}"
-        if len(keys) < len(self.samples):
-            return "a key appears twice"
-        return None
-
-
-@dataclass(frozen=True)
-class IndexedSidecar(Sidecar):
-    """The same of a tar that others made: `url` says where it lies, and `name` is only what its shard is called."""
-
-    __pydantic_config__ = schema.OPEN
-
-    samples: schema.Rows[IndexedRow]  # type: ignore[assignment] # nobody changes the list
-    url: str
-
-    def fault(self) -> str | None:
-        """What in it cannot be true of any shard, or None."""
-        if not is_indexed(self.recipe.settings):
-            return "its settings are not those of an index"
-        for row in self.samples:
-            if fault := row.fault():
-                return f"sample {row.key}: {fault}"
-        return super().fault()
-
-
-@dataclass(frozen=True)
-class FilmSidecar(Sidecar):
-    """The same of a shard of films; `jpeg` is what it becomes, where the build was told to compute that."""
-
-    __pydantic_config__ = schema.OPEN
-
-    samples: schema.Rows[FilmRow]  # type: ignore[assignment] # nobody changes the list
-    jpeg: JpegShard | None = None
 
 
 @dataclass(frozen=True)
@@ -250,8 +37,8 @@ class FilmMeta:
 
     label: Label | None
     frames: Positive
-    width: _Side
-    height: _Side
+    width: Side
+    height: Side
     fps: Any = None
     text: Any = None
 
@@ -268,8 +55,8 @@ class Meta:
     label: Label | None
     frames: Positive
     offsets: schema.Rows[Count]
-    width: _Side
-    height: _Side
+    width: Side
+    height: Side
     fps: Any = None
     text: Any = None
 
@@ -286,56 +73,9 @@ class Meta:
         return None
 
 
-def _label_fault(label: int | tuple[int, ...], classes: int, several: bool) -> str | None:
-    """Why no sample may have this label in a set of so many classes, or None."""
-    if isinstance(label, int):
-        if several:
-            return f"label {label}, where each sample has a list of them"
-        return None if label < classes else f"label {label} of {classes} classes"
-    if not several:
-        return f"labels {list(label)}, where each sample has one"
-    if not label or any(one >= other for one, other in pairwise(label)):
-        return f"labels {list(label)}, which are to be one or more, ascending"
-    return None if label[-1] < classes else f"label {label[-1]} of {classes} classes"
-
-
 def member_fault(size: int) -> str | None:
     """Why no member of a tar may have so many bytes, or None: its header has eleven octal digits for them."""
     return f"more than {_MOST_BYTES} bytes of frames" if size > _MOST_BYTES else None
-
-
-def tar_name(index: int) -> str:
-    """The name of shard `index`."""
-    return f"shard-{index:06d}.tar"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a shard lies: the URL of its split's folder, and the name of its tar there.
-
-    `at`: the URL of its tar, where that lies elsewhere, under any name; the sidecar lies in the folder all the same.
-    """
-
-    folder: str
-    tar_name: str
-    at: str | None = None
-
-    @property
-    def sidecar_name(self) -> str:
-        """The name of its sidecar."""
-        return self.tar_name.removesuffix(".tar") + ".json"
-
-    @property
-    def tar_url(self) -> str:
-        return self.at or storage.join(self.folder, self.tar_name)
-
-    @property
-    def sidecar_url(self) -> str:
-        return storage.join(self.folder, self.sidecar_name)
-
-    def is_among(self, names: Container[str]) -> bool:
-        """Whether its tar and its sidecar are among the `names` in the folder."""
-        return self.tar_name in names and self.sidecar_name in names
 
 
 class Writer:
@@ -398,75 +138,6 @@ class Writer:
 
     def _pad(self, unit: int) -> None:
         self._put(bytes(-self.position % unit))
-
-
-def save_sidecar(url: str, sidecar: Sidecar) -> None:
-    """Publish a sidecar. Its tar must be there already: the sidecar is what makes it count."""
-    storage.write_bytes(url, sidecar_bytes(sidecar))
-
-
-def sidecar_bytes(sidecar: Sidecar) -> bytes:
-    """The file of a sidecar."""
-    if isinstance(sidecar, IndexedSidecar):
-        return _indexed_bytes(sidecar)
-    content = {"format": format_of(sidecar.recipe.settings), **asdict(sidecar)}
-    if content.get("jpeg", ...) is None:
-        del content["jpeg"]
-    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
-
-
-def _indexed_bytes(sidecar: IndexedSidecar) -> bytes:
-    """A line a sample: there may be ten thousand of them."""
-    about = {"format": INDEXED_FORMAT, **vars(sidecar), "recipe": vars(sidecar.recipe)}
-    about["failures"] = [vars(failure) for failure in sidecar.failures]
-    rows = [json.dumps(vars(row), ensure_ascii=False, separators=(",", ":")) for row in about.pop("samples")]
-    head = json.dumps(about, ensure_ascii=False, indent=1).removesuffix("\n}")
-    return f'{head},\n "samples": [{",".join(f"{chr(10)}  {row}" for row in rows)}\n ]\n}}\n'.encode()
-
-
-def load_sidecar(url: str) -> Sidecar:
-    """Read a sidecar. Raises `UserError` where it is missing or malformed."""
-    return parse_sidecar(url, storage.read_bytes(url))
-
-
-def parse_sidecar(url: str, data: bytes) -> Sidecar:
-    """The same from `data`, which was read from `url`."""
-    remedy = "run blvnet-shard build --repair, or index, whichever made it"
-    kinds: dict[int, type[Sidecar]] = {
-        FORMAT: Sidecar,
-        INDEXED_FORMAT: IndexedSidecar,
-        FILM_FORMAT: FilmSidecar,
-    }
-    sidecar = parse_file(kinds, url, data, "a shard's sidecar", remedy)
-    if fault := sidecar.fault():
-        raise UserError(f"{url}: not a shard's sidecar ({fault}); {remedy}")
-    return sidecar
-
-
-@dataclass(frozen=True)
-class _Versioned:
-    __pydantic_config__ = schema.OPEN
-
-    format: Any = None
-
-
-def parse_file(kinds: Mapping[int, type[T]], url: str, data: bytes, what: str, remedy: str) -> T:
-    """What `data` says, which was read from `url`, and is `what`: of the kind that its format version has.
-
-    Raises `UserError` for anything else, with the `remedy`.
-    """
-    try:
-        found = schema.parse(_Versioned, data).format
-        if type(found) is int and found in kinds:
-            return schema.parse(kinds[found], data)
-    except ValueError as error:
-        raise UserError(f"{url}: not {what} ({error}); {remedy}") from None
-    known = [f"{version}{_FORMATS[version]}" for version in sorted(kinds)]
-    versions = " and ".join([", ".join(known[:-1]), known[-1]] if known[1:] else known)
-    raise UserError(f"{url}: format version {found!r}, this program reads version {versions}")
-
-
-_FORMATS = {FORMAT: "", INDEXED_FORMAT: " of an index", FILM_FORMAT: " of films"}
 
 
 def read_span(stream: BinaryIO, size: int) -> bytes:

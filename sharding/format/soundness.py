@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from sharding import storage
 from sharding.errors import UserError
-from sharding.format.shard import Place, Recipe, Sidecar, load_sidecar
+from sharding.format.sidecar import Place, Recipe, Sidecar, load_sidecar
 
 T = TypeVar("T")
 R = TypeVar("R")

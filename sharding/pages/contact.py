@@ -8,7 +8,8 @@ from sharding.errors import UserError
 from sharding.foreign import sample
 from sharding.format import mjpeg
 from sharding.format.mjpeg import Array
-from sharding.format.shard import Meta, SampleRow
+from sharding.format.rows import SampleRow
+from sharding.format.shard import Meta
 
 _QUALITY = 75
 _PICTURES = 10  # in a row, unless a user asks for every k-th frame

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
-from sharding.format.shard import SampleRow
+from sharding.format.rows import SampleRow
 from sharding.format.soundness import at_once
 from sharding.pages import contact, units
 from sharding.pages.contact import Sheet

@@ -8,7 +8,7 @@ from pathlib import Path
 from sharding.building import job, sample, spool
 from sharding.building.settings import Settings
 from sharding.format import recipe
-from sharding.format.shard import Sidecar
+from sharding.format.sidecar import Sidecar
 from sharding.lists.videos import Video
 from sharding.workers.pool import Report
 

@@ -11,7 +11,7 @@ import pytest
 from sharding.cli import main
 from sharding.errors import UserError
 from sharding.format import manifest
-from sharding.format.shard import load_sidecar
+from sharding.format.sidecar import load_sidecar
 from tests.unit.sharding.videos import write_set
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from pipeline.data.shards import StoredShards
-from sharding.format.shard import SampleRow
+from sharding.format.rows import SampleRow
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from pipeline.run import journal
 from sharding.errors import UserError
 from sharding.format import mjpeg
 from sharding.format.manifest import Manifest
-from sharding.format.shard import SampleRow, load_sidecar
+from sharding.format.rows import SampleRow
+from sharding.format.sidecar import load_sidecar
 from tests import shards
 
 SHARDS = [7, 5, 9, 4, 6]  # 31 samples

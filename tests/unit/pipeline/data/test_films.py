@@ -24,6 +24,7 @@ from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan
 from pipeline.streaming import ShardDataset
 from sharding import storage
+from sharding.building.turning import Turning
 from sharding.errors import UserError
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
@@ -236,7 +237,7 @@ def test_a_second_epoch_asks_the_store_for_nothing_and_decodes_no_film(
 
     monkeypatch.setattr(storage, "open_read", never)
     monkeypatch.setattr(storage, "read_bytes", never)
-    monkeypatch.setattr(source_of.Turning, "add", never)
+    monkeypatch.setattr(Turning, "add", never)
     assert clips(films, turned(films, tmp_path)) == usual
 
 
@@ -353,7 +354,7 @@ def test_other_settings_or_versions_have_other_kept_files(
 ) -> None:
     names = {turned(films, tmp_path)._name(0)}
     names.add(turned(replace(films, settings=films.settings | {"quality": 80}), tmp_path)._name(0))
-    monkeypatch.setattr(source_of, "_versions", lambda: "another")
+    monkeypatch.setattr(source_of, "versions", lambda: "another")
     names.add(turned(films, tmp_path)._name(0))
     assert len(names) == 3
 

@@ -13,7 +13,8 @@ from pipeline.data.samples import DamagedError, checked
 from pipeline.order import mixture, plan
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
-from sharding.format.shard import SampleRow, load_sidecar
+from sharding.format.rows import SampleRow
+from sharding.format.sidecar import load_sidecar
 from tests import shards
 from tests.unit.pipeline.data.counting import Counting
 

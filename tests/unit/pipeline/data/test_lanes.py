@@ -15,7 +15,7 @@ from pipeline.data.lanes import Lanes
 from pipeline.data.shards import KeptSidecars, StoredShards
 from pipeline.order.plan import Order
 from sharding.errors import UserError
-from sharding.format.shard import SampleRow
+from sharding.format.rows import SampleRow
 from tests import shards
 
 

@@ -18,7 +18,7 @@ from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import mixture, plan
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
-from sharding.format.shard import SampleRow
+from sharding.format.rows import SampleRow
 from tests import shards
 
 SHARDS = [7, 5, 9, 4, 6]  # 31 samples

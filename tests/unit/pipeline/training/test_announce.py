@@ -10,7 +10,7 @@ from pipeline.order.position import Position
 from pipeline.run.provenance import Rank
 from pipeline.training import announce
 from sharding.format.manifest import FilmShardRow, Manifest
-from sharding.format.shard import JpegShard
+from sharding.format.sidecar import JpegShard
 
 RANKS = [Rank("n1", "NVIDIA H100"), Rank("n1", "NVIDIA H100"), Rank("n2", "NVIDIA H100"), Rank("n2", "CPU")]
 AT = Position("0" * 64, 3, lanes=16, window=64, global_batch=64, steps_in_epoch=10, done=25, run_window=1024)

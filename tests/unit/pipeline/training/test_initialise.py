@@ -9,7 +9,7 @@ from blvnet import BLVNetTAM, weights
 from pipeline import config
 from pipeline.config import Init
 from pipeline.training.initialise import initialise
-from sharding.format.shard import with_several_labels
+from sharding.format.kinds import with_several_labels
 from tests import networks
 
 SMALL = ["model.num_frames=2", "model.depth=26"]

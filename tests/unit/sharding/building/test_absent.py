@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from sharding.building import absent, budget
+from sharding.building import absent
 from sharding.errors import UserError
+from sharding.format import budget
 from sharding.lists.videos import Video
 
 

@@ -16,13 +16,14 @@ import pytest
 import webdataset
 
 from sharding import cli, storage
-from sharding.building import budget, build, verify
+from sharding.building import build, verify
 from sharding.building.build import Request, make_plan
 from sharding.building.settings import Settings
 from sharding.building.tasks import Part
 from sharding.errors import UserError
-from sharding.format import manifest, mjpeg, shard
-from sharding.format.shard import Failure, load_sidecar, unpack
+from sharding.format import budget, manifest, mjpeg
+from sharding.format.shard import unpack
+from sharding.format.sidecar import Failure, Place, load_sidecar, tar_name
 from sharding.lists.videos import Annotations, Video
 from tests.unit.sharding import accidents
 from tests.unit.sharding.videos import CLASSES, real_clips, tree, write_set, written_json
@@ -461,7 +462,7 @@ def test_two_builds_of_the_same_shards_do_no_harm(videos: Path, reference: Path,
 
 
 def test_names_of_shards_sort_in_their_order() -> None:
-    place = shard.Place("", shard.tar_name(12))
+    place = Place("", tar_name(12))
     assert (place.tar_name, place.sidecar_name) == ("shard-000012.tar", "shard-000012.json")
 
 

@@ -17,7 +17,8 @@ from sharding.building.settings import Settings
 from sharding.building.tasks import Part
 from sharding.building.verify import verify
 from sharding.format import manifest
-from sharding.format.shard import load_sidecar, unpack
+from sharding.format.shard import unpack
+from sharding.format.sidecar import load_sidecar
 from tests.faults import Fault, Request, fault_proxy
 from tests.stores import fresh_clients
 from tests.unit.sharding.videos import tree, write_set

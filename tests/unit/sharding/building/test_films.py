@@ -21,7 +21,8 @@ from sharding.fingerprints.take import take
 from sharding.foreign import sample
 from sharding.format import manifest
 from sharding.format.manifest import Manifest
-from sharding.format.shard import FilmRow, JpegShard, SampleRow
+from sharding.format.rows import FilmRow, SampleRow
+from sharding.format.sidecar import JpegShard
 from tests.films import SHORT_SIDE, built, settings
 from tests.unit.sharding import downloads
 from tests.unit.sharding.sources.test_resize import set_rotation

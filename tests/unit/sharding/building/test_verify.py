@@ -9,7 +9,7 @@ from sharding.building.settings import Settings
 from sharding.building.verify import verify
 from sharding.errors import UserError
 from sharding.format import manifest
-from sharding.format.shard import load_sidecar
+from sharding.format.sidecar import load_sidecar
 from tests import hostile
 from tests.unit.sharding.videos import tree, write_set
 

@@ -15,7 +15,7 @@ from sharding.foreign import sample
 from sharding.foreign.sample import Frames
 from sharding.format import manifest, mjpeg
 from sharding.format.manifest import Manifest
-from sharding.format.shard import IndexedRow
+from sharding.format.rows import IndexedRow
 from sharding.format.turbojpeg import Region
 from tests import foreign, shards
 

@@ -10,18 +10,10 @@ from isal import isal_zlib
 
 from sharding import storage
 from sharding.errors import UserError
-from sharding.format import manifest, shard
-from sharding.format.shard import (
-    Failure,
-    FilmRow,
-    JpegShard,
-    Place,
-    Recipe,
-    Writer,
-    load_sidecar,
-    save_sidecar,
-    unpack_film,
-)
+from sharding.format import kinds, manifest
+from sharding.format.rows import FilmRow
+from sharding.format.shard import Writer, unpack_film
+from sharding.format.sidecar import Failure, JpegShard, Place, Recipe, load_sidecar, save_sidecar
 
 META = {"label": 1, "frames": 5, "width": 32, "height": 24, "fps": 12.0}
 RECIPE = Recipe("test", "train", ["a", "b"], {"store": "film", "samples_per_shard": 1}, "", 1)
@@ -121,5 +113,5 @@ def test_files_of_films_come_back_and_are_not_taken_for_others(
 
 
 def test_the_format_of_films_has_a_number_of_its_own() -> None:
-    formats = [shard.format_of(settings) for settings in ({}, shard.of_indexed_tars({}), {"store": "film"})]
+    formats = [kinds.format_of(settings) for settings in ({}, kinds.of_indexed_tars({}), {"store": "film"})]
     assert formats == [1, 2, 3]

@@ -10,7 +10,9 @@ import pytest
 
 from sharding.errors import UserError
 from sharding.format import mjpeg, shard
-from sharding.format.shard import Failure, Recipe, load_sidecar, read_span, save_sidecar, unpack
+from sharding.format.rows import SampleRow
+from sharding.format.shard import read_span, unpack
+from sharding.format.sidecar import Failure, Recipe, load_sidecar, save_sidecar
 from tests.unit.sharding.videos import picture
 
 RECIPE = Recipe("sthv2", "train", ["a", "b"], {"quality": 90}, "0" * 64, 3)
@@ -73,7 +75,7 @@ def test_an_empty_shard_is_an_empty_tar() -> None:
         assert tar.getmembers() == [] and writer.rows == []
 
 
-def with_crc(writer: shard.Writer, span: bytes) -> shard.SampleRow:
+def with_crc(writer: shard.Writer, span: bytes) -> SampleRow:
     """The first sample's row, if `span` were what it is of."""
     return replace(writer.rows[0], crc32=zlib.crc32(span))
 

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from sharding.format import manifest, mjpeg
 from sharding.format.manifest import Manifest
-from sharding.format.shard import SampleRow, load_sidecar
+from sharding.format.rows import SampleRow
+from sharding.format.sidecar import load_sidecar
 from sharding.pages import contact
 from tests import shards
 

@@ -2,10 +2,10 @@ import dataclasses
 
 import pytest
 
-from sharding.building.budget import parse
 from sharding.errors import UserError
+from sharding.format.budget import parse
 from sharding.format.manifest import Manifest
-from sharding.format.shard import Failure
+from sharding.format.sidecar import Failure
 
 EMPTY = Manifest("out/train", "sthv2", "train", [], {}, [], [], 0, 0, 0, "")
 
