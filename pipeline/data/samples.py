@@ -1,5 +1,6 @@
 """What lies in a sample's span of a shard, once it is known to be whole."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.order.mixture import named
@@ -70,6 +71,16 @@ class Sample:
         if self.frames is not None:
             return self.frames.decode(which, size, colours, region, room)
         return mjpeg.decode(self.blob, self.meta.offsets, which, size, colours, region, room)
+
+    def pictures(self) -> Sequence[memoryview] | None:
+        """Each frame as it is stored: a JPEG, or in an indexed tar perhaps another picture. None for a film."""
+        if isinstance(self.frames, foreign.FilmFrames):
+            return None
+        if isinstance(self.frames, foreign.PictureFrames):
+            return self.frames.pictures
+        starts = self.meta.offsets
+        ends = [*starts[1:], len(self.blob)]
+        return [self.blob[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def checked(span: Span) -> Sample:

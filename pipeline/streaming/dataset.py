@@ -1,6 +1,7 @@
 """A shard set as a map-style data set: any sample by its number, with one ranged read."""
 
 import bisect
+import operator
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
@@ -28,7 +29,7 @@ class ShardDataset(torch.utils.data.Dataset[tuple[Any, torch.Tensor]]):
     with several labels a video int8 (classes,), zeros and ones. The transform's random numbers follow from torch's
     generator, which DataLoader seeds in each of its processes. Sidecars are read when they are needed first, and kept.
 
-    Raises IndexError for a number that is not there, `UserError` for a damaged sample or a failing transform, with
+    Raises IndexError for a number that is not there, and `UserError` for a damaged sample or a failing transform, with
     shard and key.
     """
 
@@ -58,7 +59,7 @@ class ShardDataset(torch.utils.data.Dataset[tuple[Any, torch.Tensor]]):
         return Video(self._sample(i))
 
     def _sample(self, i: int) -> Sample:
-        samples = len(self)
+        i, samples = operator.index(i), len(self)
         if not -samples <= i < samples:
             raise IndexError(f"sample {i} of {samples}")
         i %= samples

@@ -1,5 +1,6 @@
 """The position of a stream as plain values, and what must be the same where it is loaded."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from typing import Any
 
@@ -36,7 +37,8 @@ def loaded(state: dict[str, Any], fresh: Position, root: str, lanes_given: bool)
     Lanes that are not given come from the state: by default they follow from the number of ranks and workers.
     """
     needed = [field.name for field in fields(Position) if field.default is MISSING]
-    if missing := [name for name in needed if name not in state]:
+    missing = [name for name in needed if name not in state] if isinstance(state, Mapping) else needed
+    if missing:
         raise UserError(
             f"not the state of a stream: {', '.join(missing)} are missing; give what state_dict() returned"
         )

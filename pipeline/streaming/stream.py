@@ -1,11 +1,10 @@
 """A shard set as a stream of batches in an exact order, for a model and a loop of one's own."""
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,15 +13,17 @@ from torch import Tensor
 from pipeline.config import WINDOW
 from pipeline.data import batch as data
 from pipeline.data import corrupt, splits
-from pipeline.data.cache import CachedShards, ShardCache
+from pipeline.data.cache import ShardCache
+from pipeline.data.films import source_of
 from pipeline.data.loader import batches
 from pipeline.data.prefetch import on_device
-from pipeline.data.shards import Shards, StoredShards
+from pipeline.data.shards import Shards
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan
 from pipeline.order.position import epoch_samples
 from pipeline.run.audit_log import AuditLog
-from pipeline.streaming import audit, state
+from pipeline.streaming import arguments, audit, state
+from pipeline.streaming.arguments import check_cache, share, weight, whole
 from pipeline.streaming.layout import Layout, layout_of
 from pipeline.streaming.place import here
 from pipeline.streaming.reading import first_whole
@@ -63,9 +64,10 @@ class Stream:
     samples. A run that is to change size sets `lanes` to a multiple of all its ranks times workers; else any change
     works, and some shards are read twice. `drop_last` leaves out an epoch's last, partial batch. Where `device` is a
     GPU, batches are on their way there while it trains. `corrupt_budget` is the share of an epoch's samples that may be
-    damaged and replaced. `cache` is a local folder that keeps up to `cache_gb` of shards. `audit` is a folder, or the
-    URL of one, in which `python -m pipeline.audit` finds what it proves the order from. `mix` has further splits, each
-    with its weight: a sample of theirs comes so many times an epoch on average. Their classes are some of this one's.
+    damaged and replaced. `cache` is a local folder that keeps up to `cache_gb` of shards; with `films="jpeg"` those of
+    films are turned to JPEGs on their way into it. `audit` is a folder, or the URL of one, in which
+    `python -m pipeline.audit` finds what it proves the order from. `mix` has further splits, each with its weight: a
+    sample of theirs comes so many times an epoch on average. Their classes are some of this one's.
 
     Iterating goes on where the stream stands. Raises `UserError`.
     """
@@ -88,14 +90,23 @@ class Stream:
         corrupt_budget: float = 0.0,
         cache: str | Path | None = None,
         cache_gb: float = 100.0,
+        films: Literal["decode", "jpeg"] = "decode",
         audit: str | Path | None = None,
         mix: Mapping[str, float] | None = None,
     ) -> None:
         if audit is not None and not drop_last:
             raise UserError("an audit is of whole batches; leave out audit or drop_last=False")
+        check_cache(cache, cache_gb, films)
+        global_batch, epochs = whole("global_batch", global_batch, 1), whole("epochs", epochs, 0)
+        workers, seed, window = (
+            whole("workers", workers, 0),
+            whole("seed", seed, 0),
+            whole("window", window, 1),
+        )
+        lanes = None if lanes is None else whole("lanes", lanes, 1)
         found = here()
-        self._rank = found[0] if rank is None else rank
-        self._ranks = found[1] if ranks is None else ranks
+        self._rank = found[0] if rank is None else whole("rank", rank, 0)
+        self._ranks = found[1] if ranks is None else whole("ranks", ranks, 1)
         if not 0 <= self._rank < self._ranks:
             raise UserError(f"rank {self._rank} of {self._ranks}: ranks are numbered from 0 on")
         self._split = manifest.load(str(url))
@@ -103,21 +114,27 @@ class Stream:
         samples = epoch_samples(self._split, self._mixed)
         given = lanes or plan.default_lanes(self._ranks * max(workers, 1), global_batch, samples)
         shares = tuple(one.share for one in self._mixed)
+        self._corrupt_budget = share("corrupt_budget", corrupt_budget)
         self._fresh = self._at = state.first(
             self._split, global_batch, seed, given, window, self._ranks, drop_last, shares
         )
         self._lanes_given, self._drop_last = lanes is not None, drop_last
-        self._epochs, self._workers, self._device = epochs, workers, torch.device(device)
-        kept = None if cache is None else ShardCache(str(cache), int(cache_gb * 1e9))
-        self._shards = _shards(self._split, kept)
-        self._mixed = tuple(replace(one, shards=_shards(one.split, kept)) for one in self._mixed)
-        self._corrupt_budget = corrupt_budget
+        self._epochs, self._workers, self._device = epochs, workers, arguments.device(device)
+
+        def source(split: Manifest, gigabytes: float) -> Shards:
+            return source_of(
+                split, None if cache is None else ShardCache(str(cache), int(gigabytes * 1e9)), films
+            )
+
+        self._shards = source(self._split, cache_gb)
+        self._mixed = tuple(replace(one, shards=source(one.split, cache_gb)) for one in self._mixed)
         self._audit_folder = None if audit is None else str(audit)
         self._audit: AuditLog | None = None
         self._turn = 0
         if workers:
             packed(transform)  # what cannot be sent is told before anything else
-        self._layout = _tried(transform, self._shards, self._split)
+        # A cache that may keep nothing does not fetch, or turn, the whole shard for the one sample.
+        self._layout = _tried(transform, source(self._split, 0), self._split)
         self._cutter = TransformCutter(transform, self._layout)
 
     @property
@@ -200,14 +217,8 @@ class Stream:
 
 def _mixed(split: Manifest, mix: Mapping[str, float]) -> tuple[splits.Mixed, ...]:
     """The splits of `mix`, from their URLs."""
-    for url, weight in mix.items():
-        if not 0 < weight < math.inf:
-            raise UserError(f"mix: {url}: a weight is a number more than 0, not {weight}")
-    return splits.mixed_with(split, ((manifest.load(str(url)), weight) for url, weight in mix.items()), "mix")
-
-
-def _shards(split: Manifest, cache: ShardCache | None) -> Shards:
-    return StoredShards(split) if cache is None else CachedShards(StoredShards(split), cache)
+    weights = {str(url): weight(str(url), value) for url, value in mix.items()}
+    return splits.mixed_with(split, ((manifest.load(url), each) for url, each in weights.items()), "mix")
 
 
 def _tried(transform: Transform, shards: Shards, split: Manifest) -> Layout:

@@ -1,5 +1,6 @@
 """What a transform is given: one video of a shard, its JPEGs as they lie there and its frames as they are decoded."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipeline.data.samples import Sample
 from pipeline.data.transforms import Box
 from pipeline.labels.tensors import Label
 from sharding.errors import UserError
+from sharding.foreign.headers import is_jpeg
 
 
 class Video:
@@ -38,26 +40,40 @@ class Video:
         """Frames `which`, or all: uint8 (n, height, width, 3), RGB, in memory of their own.
 
         With `box`, (x, y, width, height) in pixels, that part of them, and little more is decoded. Raises IndexError
-        for a frame that is not there, and `UserError` for a damaged one.
+        for a frame that is not there, ValueError for a box that does not lie in the frames, `UserError` for a damaged
+        frame.
         """
-        numbers = np.arange(self.frames) if which is None else np.asarray(which, np.int64)
-        decoded = FrameDecoder()(self._sample, numbers, box)
+        if box is not None and not _lies_in(box, self.width, self.height):
+            raise ValueError(f"the box {tuple(box)} does not lie in frames of {self.width}x{self.height}")
+        decoded = FrameDecoder()(self._sample, np.array(self._numbers(which), np.int64), box)
         frames: NDArray[np.uint8] = decoded.permute(0, 2, 3, 1).numpy()
         return frames
 
     def jpegs(self, which: Sequence[int] | NDArray[Any] | None = None) -> list[bytes]:
         """Frames `which`, or all, as the JPEG files that they are stored as.
 
-        `UserError` for films, and for tars that others made.
+        Raises IndexError for a frame that is not there, and `UserError` for one that is stored otherwise.
         """
-        if self._sample.frames is not None:
-            raise UserError(
-                f"{self.url}: sample {self.key}: a film or an indexed tar has no JPEG a frame; take decode()"
-            )
-        blob, starts = self._sample.blob, self._sample.meta.offsets
-        ends = [*starts[1:], len(blob)]
-        numbers = range(self.frames) if which is None else [int(number) for number in which]
-        return [bytes(blob[starts[i] : ends[i]]) for i in numbers]
+        numbers = self._numbers(which)
+        pictures = self._sample.pictures()
+        if pictures is None:
+            raise UserError(f"{self.url}: sample {self.key}: a film has no JPEG a frame; take decode()")
+        found = [bytes(pictures[number]) for number in numbers]
+        other = next((n for n, jpeg in zip(numbers, found, strict=True) if not is_jpeg(jpeg)), None)
+        if other is not None:
+            raise UserError(f"{self.url}: sample {self.key}: frame {other} is no JPEG; take decode()")
+        return found
+
+    def _numbers(self, which: Sequence[int] | NDArray[Any] | None) -> list[int]:
+        numbers = range(self.frames) if which is None else [operator.index(number) for number in which]
+        if other := [number for number in numbers if not 0 <= number < self.frames]:
+            raise IndexError(f"frame {other[0]} of {self.frames}")
+        return list(numbers)
+
+
+def _lies_in(box: Box, width: int, height: int) -> bool:
+    x, y, w, h = box
+    return x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= width and y + h <= height
 
 
 Transform = Callable[[Video, np.random.Generator], Any]

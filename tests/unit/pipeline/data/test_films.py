@@ -1,11 +1,13 @@
 """Films in shards, decoded when used or turned to JPEGs by the cache: what is read does not depend on the cache."""
 
+import hashlib
 import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,10 +21,11 @@ from pipeline.data.cache import CachedShards, Fill, ShardCache
 from pipeline.data.clips import train_cutter
 from pipeline.data.films import TurnedShards, shards_of
 from pipeline.data.loader import batches
+from pipeline.data.samples import DamagedError
 from pipeline.data.shards import Shards, StoredShards
 from pipeline.data.stream import ClipStream, Passes
 from pipeline.order import plan
-from pipeline.streaming import ShardDataset
+from pipeline.streaming import ShardDataset, Stream, Video
 from sharding import storage
 from sharding.building.turning import Turning
 from sharding.errors import UserError
@@ -371,6 +374,41 @@ def test_any_film_by_its_number(films: Manifest, tmp_path: Path) -> None:
     split = foreign.indexed([tmp_path / "tars"], tmp_path / "index" / "train", label="txt")
     pictures = ShardDataset(split.root, lambda video, rng: video.decode().shape)
     assert [pictures[i][0] for i in range(5)] == [(1, 40, 48, 3)] * 5
+    assert pictures.video(3).jpegs() == [foreign.jpeg(3)]
+    foreign.tar(tmp_path / "png.tar", [("a.png", foreign.picture("png", 0))])
+    lossless = ShardDataset(foreign.indexed([tmp_path / "png.tar"], tmp_path / "png").root, lambda *_: 0)
+    with pytest.raises(UserError, match="sample a: frame 0 is no JPEG; take decode"):
+        lossless.video(0).jpegs()
+
+
+def test_a_frame_that_a_film_has_not_is_the_transform_s_mistake_and_no_damage(films: Manifest) -> None:
+    """Damage may be replaced by other samples, within its budget."""
+    dataset = ShardDataset(films.root, lambda video, rng: video.decode([video.frames]))
+    with pytest.raises(UserError, match=r"the transform .* failed: IndexError: frame \d+ of \d+ ") as raised:
+        dataset[0]
+    assert not isinstance(raised.value, DamagedError)
+
+
+def fingerprint(video: Video, rng: np.random.Generator) -> np.ndarray:
+    """Of a video's JPEGs, as they lie in a shard."""
+    return np.frombuffer(hashlib.sha256(b"".join(video.jpegs())).digest(), np.uint8)
+
+
+def test_a_stream_gives_the_jpegs_that_its_cache_turns_films_to(
+    films: Manifest, jpegs: Manifest, tmp_path: Path
+) -> None:
+    def batches_of(split: Manifest, **settings: Any) -> list[tuple[list[str], list[list[int]]]]:
+        made = Stream(split.root, fingerprint, global_batch=3, window=4, epochs=2, seed=5, **settings)
+        kept = len(kept_tars(tmp_path, films))
+        assert kept in (0, len(films.shards))  # nothing is turned for the one sample that is tried
+        return [(batch.keys, batch.data.tolist()) for batch in made]
+
+    usual = batches_of(jpegs)
+    assert batches_of(films, films="jpeg", cache=tmp_path) == usual
+    assert len(kept_tars(tmp_path, films)) == len(films.shards)
+    assert batches_of(films, films="jpeg", cache=tmp_path) == usual
+    with pytest.raises(UserError, match=r"sample \d+: a film has no JPEG a frame; take decode\(\)"):
+        batches_of(films, cache=tmp_path)
 
 
 @pytest.mark.parametrize("way", ["decode", "jpeg"])

@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -27,8 +28,12 @@ def test_every_sample_is_there(split: Manifest) -> None:
     found = [dataset[i] for i in range(len(dataset))]
     assert [(number, int(label)) for number, label in found] == [(i, i % 3) for i in range(10)]
     assert dataset[-1][0] == 9
-    with pytest.raises(IndexError, match="sample 10 of 10"):
-        dataset[10]
+    assert dataset[np.int64(3)][0] == dataset[torch.tensor(3)][0] == 3
+    for number in (10, -11):
+        with pytest.raises(IndexError, match=f"sample {number} of 10"):
+            dataset[number]
+    with pytest.raises(TypeError, match="'slice' object cannot be interpreted as an integer"):
+        dataset[2:4]  # type: ignore[index]
 
 
 def test_a_video_tells_what_is_known(split: Manifest) -> None:
@@ -46,8 +51,13 @@ def test_a_video_tells_what_is_known(split: Manifest) -> None:
     assert video.jpegs()[2][:2] == b"\xff\xd8"
     first, second = video.decode([0]), video.decode([5])
     assert first[0, 20, 20, 1] != second[0, 20, 20, 1]  # each in memory of its own
-    with pytest.raises(IndexError, match="the blob has 12"):
-        video.decode([12])
+    for number in (12, -1):
+        for asked in (video.decode, video.jpegs):
+            with pytest.raises(IndexError, match=f"frame {number} of 12"):
+                asked([0, number])
+    for box in ((40, 0, 16, 16), (0, 32, 16, 16), (-1, 0, 4, 4), (0, 0, 0, 4)):
+        with pytest.raises(ValueError, match=r"the box .* does not lie in frames of 48x40"):
+            video.decode([0], box)
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])

@@ -162,6 +162,16 @@ def test_a_state_of_other_shards_or_of_something_else_is_refused(split: Manifest
         other.load_state_dict(stream(split).state_dict())
     with pytest.raises(UserError, match=r"not the state of a stream: manifest, .* are missing"):
         other.load_state_dict({"epoch": 1})
+    with pytest.raises(UserError, match="not the state of a stream"):
+        other.load_state_dict(None)  # type: ignore[arg-type]
+
+
+def test_a_state_is_of_plain_values_whatever_the_numbers_were_given_as(split: Manifest) -> None:
+    given = {"global_batch": np.int64(6), "seed": np.int32(3), "window": np.uint8(16), "lanes": np.int64(2)}
+    state = stream(split, **given).state_dict()
+    assert {type(value) for value in json.loads(json.dumps(state)).values()} <= {int, str, type(None)}
+    again = stream(split, seed=3, lanes=2)
+    again.load_state_dict(json.loads(json.dumps(state)))
 
 
 @pytest.mark.parametrize(
@@ -172,6 +182,19 @@ def test_a_state_of_other_shards_or_of_something_else_is_refused(split: Manifest
             "global_batch: 7 clips cannot be shared equally by 2 ranks",
         ),
         ({"global_batch": 41}, "global_batch 41 is more than its 40 samples"),
+        ({"global_batch": 0}, "global_batch: 0 is less than 1"),
+        ({"global_batch": 2.5}, "global_batch: a whole number is wanted, not 2.5"),
+        ({"epochs": -1}, "epochs: -1 is less than 0"),
+        ({"workers": -1}, "workers: -1 is less than 0"),
+        ({"lanes": 0}, "lanes: 0 is less than 1"),
+        ({"window": 0}, "window: 0 is less than 1"),
+        ({"seed": -1}, "seed: -1 is less than 0"),
+        ({"corrupt_budget": 1.5}, "corrupt_budget: 1.5 is no share; give a number from 0 to 1"),
+        ({"cache": "folder", "cache_gb": 0}, "cache_gb: 0 keeps no shard"),
+        ({"device": "gpu"}, "device: torch knows no 'gpu'"),
+        ({"device": "cuda:99"}, r"device: cuda:99, and torch finds (no|\d+) GPUs here"),
+        ({"films": "jpeg"}, "films='jpeg' needs a folder for the shards of JPEGs: give cache"),
+        ({"films": "jpegs", "cache": "folder"}, "films: 'jpegs' is neither 'decode' nor 'jpeg'"),
         ({"rank": 2, "ranks": 2}, "rank 2 of 2"),
         ({"audit": "folder", "drop_last": False}, "an audit is of whole batches"),
     ],
