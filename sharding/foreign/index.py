@@ -1,6 +1,5 @@
 """An index of tars that others made: a sidecar a tar and a manifest, and not a byte of the tars copied."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from sharding import storage
@@ -43,7 +42,7 @@ def index(request: Request) -> Indexed:
     folder = request.out.removesuffix(f"/{manifest.NAME}").rstrip("/")
     _check_free(folder)
     tars = urls.tars(request.urls)
-    names = None if request.classes is None else _class_names(request.classes)
+    names = None if request.classes is None else labels.class_names(request.classes)
     label = request.label or _label_of(tars)
     rule = labels.parse(label)
     found = _scanned([scan.Request(url, rule, request.member) for url in tars], request.workers)
@@ -88,17 +87,6 @@ def _check_free(folder: str) -> None:
     names = storage.list_names(folder)
     if recipe.NAME in names:
         raise UserError(f"{folder}: shards that were built lie there; write the index into another folder")
-
-
-def _class_names(url: str) -> list[str]:
-    if url.endswith(".json"):
-        return manifest.load(url).classes
-    names = [line.strip() for line in storage.read_bytes(url).decode("utf-8-sig").splitlines()]
-    names = [name for name in names if name]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice or not names:
-        raise UserError(f"{url}: {f'class {twice[0]} is there twice' if twice else 'no class in it'}")
-    return names
 
 
 def _label_of(tars: list[str]) -> str:
@@ -155,7 +143,7 @@ class _Keys:
     def __init__(self, tars: list[str], found: list[Scanned]) -> None:
         every = sum(len(one.samples) for one in found)
         self.qualified = len({sample.key for one in found for sample in one.samples}) < every
-        names = [url.rpartition("/")[2].removesuffix(".tar") for url in tars]
+        names = [urls.name(url) for url in tars]
         unique = len(set(names)) == len(names)
         self._names = names if unique else [f"{i:06d}" for i in range(len(tars))]
 

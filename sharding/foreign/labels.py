@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,12 +13,14 @@ from sharding import storage
 from sharding.errors import UserError
 from sharding.foreign.grouping import Group
 from sharding.foreign.members import Member
+from sharding.format import manifest
 from sharding.sources.fault import Unusable
 
 Said = int | str | tuple[int | str, ...] | None
 """A label as it is written: the number or the name of a class, or a list of them."""
 
 _MOST_CLASSES = 1_000_000
+_NEGATIVE = re.compile(r"-\d+")  # what many write where a label is not known
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Rule:
 
     kind: Literal["none", "member", "json", "csv"]
     name: str = ""
-    table: Mapping[str, Said] = field(default_factory=dict)
+    table: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, group: Group, read: Callable[[Member], bytes]) -> Said:
         """The label of a sample. Raises `Unusable` where it has none."""
@@ -39,16 +43,16 @@ class Rule:
         if member is None:
             raise Unusable(f"no label: it has no .{ending}")
         try:
-            text = read(member).decode().strip()
+            text = read(member).decode("utf-8-sig").strip()
             said = _field(json.loads(text), self.name) if self.kind == "json" else text
         except (ValueError, RecursionError):
             raise Unusable(f"no label: its .{ending} cannot be read") from None
-        return _sound(said, ending)
+        return _sound(said, f"its .{ending}")
 
     def _of_table(self, key: str) -> Said:
         for name in (key, key.rpartition("/")[2]):
             if name in self.table:
-                return self.table[name]
+                return _sound(self.table[name], self.name)
         raise Unusable(f"no label: its key is not in {self.name}")
 
 
@@ -66,18 +70,29 @@ def parse(text: str) -> Rule:
     raise UserError(f"--label {text}: give cls, txt, json:FIELD, csv:FILE or none")
 
 
-def _table(url: str) -> dict[str, Said]:
+def _table(url: str) -> dict[str, str]:
     """A CSV with the columns key and label."""
-    rows = csv.DictReader(io.StringIO(storage.read_bytes(url).decode("utf-8-sig")))
-    if not {"key", "label"} <= set(rows.fieldnames or []):
-        raise UserError(f"{url}: its first line must name the columns key and label")
-    found: dict[str, Said] = {}
-    for row in rows:
-        key = row["key"]
-        if key in found:
-            raise UserError(f"{url}, line {rows.line_num}: key {key} is there twice")
-        found[key] = (row["label"] or "").strip()
+    rows = csv.DictReader(io.StringIO(_text(url)), restval="")
+    found: dict[str, str] = {}
+    try:
+        if not {"key", "label"} <= set(rows.fieldnames or []):
+            raise UserError(f"{url}: its first line must name the columns key and label")
+        for row in rows:
+            key = row["key"]
+            if not key or key in found:
+                fault = f"key {key} is there twice" if key else "no key"
+                raise UserError(f"{url}, line {rows.line_num}: {fault}")
+            found[key] = row["label"].strip()
+    except csv.Error as error:
+        raise UserError(f"{url}, line {rows.line_num}: no CSV ({error})") from None
     return found
+
+
+def _text(url: str) -> str:
+    try:
+        return storage.read_bytes(url).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{url}: not UTF-8; save it as UTF-8") from None
 
 
 def _field(found: Any, name: str) -> Any:
@@ -90,19 +105,39 @@ def _field(found: Any, name: str) -> Any:
     return found
 
 
-def _sound(said: Any, ending: str) -> Said:
+def _sound(said: Any, where: str) -> Said:
     if isinstance(said, list):
-        many = tuple(_one(each, ending) for each in said)
+        many = tuple(_one(each, where) for each in said)
         if not many or len(set(many)) < len(many):
-            raise Unusable(f"no label: its .{ending} has an empty list of them, or one twice")
+            raise Unusable(f"no label: {where} has an empty list of them, or one twice")
         return many
-    return _one(said, ending)
+    return _one(said, where)
 
 
-def _one(said: Any, ending: str) -> int | str:
+def _one(said: Any, where: str) -> int | str:
     if isinstance(said, bool) or not isinstance(said, int | str) or said == "":
-        raise Unusable(f"no label: its .{ending} has neither a number nor a name there")
+        raise Unusable(f"no label: {where} has neither a number nor a name there")
+    if _NEGATIVE.fullmatch(str(said)):
+        raise Unusable(f"no label: {where} has {said} there, and classes are numbered from 0 on")
+    if _surrogates(str(said)):
+        raise Unusable(f"no label: {where} has a name there that is no Unicode text")
     return said
+
+
+def _surrogates(text: str) -> bool:
+    """Whether there are halves of characters in it, which JSON can say and no file can hold."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def class_names(url: str) -> list[str]:
+    """The classes of a file of names, one a line, or of another split's manifest. Raises `UserError`."""
+    if url.endswith(".json"):
+        return manifest.load(url).classes
+    names = [name for line in _text(url).splitlines() if (name := line.strip())]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice or not names:
+        raise UserError(f"{url}: {f'class {twice[0]} is there twice' if twice else 'no class in it'}")
+    return names
 
 
 class Classes:
@@ -127,7 +162,7 @@ class Classes:
                 )
             self.names = [str(i) for i in range(max(numbers) + 1)]
         else:
-            self.names = sorted(map(str, every))
+            self.names = sorted({str(one) for one in every})
         self._place = {name: i for i, name in enumerate(self.names)}
 
     def index(self, said: Said, where: str) -> int | tuple[int, ...] | None:
@@ -135,7 +170,7 @@ class Classes:
         if said is None:
             return None
         if isinstance(said, tuple):
-            return tuple(sorted(self._index(one, where) for one in said))
+            return tuple(sorted({self._index(one, where) for one in said}))
         return self._index(said, where)
 
     def _index(self, said: int | str, where: str) -> int:

@@ -8,6 +8,8 @@ from braceexpand import braceexpand
 from sharding import storage
 from sharding.errors import UserError
 
+_WEB = ("https://", "http://")
+
 
 def tars(urls: list[str]) -> list[str]:
     """The URL of each tar, in the order given; those of a folder by name. Local ones are absolute paths.
@@ -19,6 +21,16 @@ def tars(urls: list[str]) -> list[str]:
     if twice:
         raise UserError(f"{twice[0]}: given twice")
     return found
+
+
+def name(tar: str) -> str:
+    """What the tar at this URL is called, without its ending."""
+    return _path(tar).rpartition("/")[2].removesuffix(".tar")
+
+
+def _path(url: str) -> str:
+    """Without what a web server is asked behind the path, as in `a.tar?download=true`."""
+    return url.partition("?")[0] if url.startswith(_WEB) else url
 
 
 def _expanded(url: str) -> list[str]:
@@ -35,13 +47,13 @@ def _expanded(url: str) -> list[str]:
 def _of_one(url: str) -> list[str]:
     if "://" not in url:
         url = str(Path(url).expanduser().absolute())
-    if url.rpartition("/")[2].endswith(".tar"):
+    if _path(url).endswith(".tar"):
         return [url]
-    if url.endswith((".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")):
+    if _path(url).endswith((".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")):
         raise UserError(
             f"{url}: compressed: no sample can be read without all before it; unpack it to a .tar"
         )
-    if url.startswith(("https://", "http://")):
+    if url.startswith(_WEB):
         raise UserError(f"{url}: not a .tar, and a web server lists no folder; name its tars")
     names = [name for name in storage.list_names(url) if name.endswith(".tar")]
     if not names:

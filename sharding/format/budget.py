@@ -1,4 +1,4 @@
-"""How many videos may be unusable before a build counts as failed."""
+"""How many videos may be unusable before a build, or an index, counts as failed."""
 
 import re
 from dataclasses import dataclass
@@ -26,9 +26,16 @@ class Budget:
         videos = sum(made.samples for made in manifests) + failures
         if self.is_exceeded(failures, videos):
             files = [storage.join(made.root, FAILURES_NAME) for made in manifests if made.failures]
+            indexed = all(made.indexed for made in manifests)
+            things, done = ("samples", "indexed") if indexed else ("videos", "built")
+            again = (
+                "index again when they are mended"
+                if indexed
+                else "the same build with --repair tries them again"
+            )
             raise UserError(
-                f"{failures} of {videos} videos could not be used (all others are built), --max-failures is "
-                f"{self.text}; the reasons: {', '.join(files)}; the same build with --repair tries them again"
+                f"{failures} of {videos} {things} could not be used (all others are {done}), --max-failures is "
+                f"{self.text}; the reasons: {', '.join(files)}; {again}"
             )
 
 

@@ -7,6 +7,7 @@ import functools
 import http.client
 import io
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterable
 from typing import NoReturn
@@ -14,6 +15,8 @@ from typing import NoReturn
 from sharding.storage import answers, patience
 from sharding.storage.ranged import Opened, RangedReader
 from sharding.storage.store import Location, Replaced, Writer
+
+_URL_LETTERS = "%:/?#[]@!$&'()*+,;=~"  # RFC 3986, 2.2
 
 ERRORS: tuple[type[Exception], ...] = (OSError, http.client.HTTPException, answers.OddAnswerError)
 
@@ -27,6 +30,8 @@ def explain(error: Exception) -> str:
 def passes(error: Exception) -> bool:
     if isinstance(error, urllib.error.HTTPError):
         return answers.passes(error.code)
+    if isinstance(error, http.client.InvalidURL):
+        return False
     broken = (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException)
     reason = getattr(error, "reason", error)
     return isinstance(error, broken) and not answers.is_distrust(
@@ -35,15 +40,13 @@ def passes(error: Exception) -> bool:
 
 
 def size(at: Location) -> int | None:
+    """By a request for the first byte: links that are signed for reading alone refuse any other kind."""
     try:
-        answer = patience.insist(functools.partial(_send, at, "HEAD", {}), passes)
+        opened = patience.insist(functools.partial(_fetch, at, 0, 1, None), passes)
     except FileNotFoundError:
         return None
-    with answer:
-        length = answer.headers.get("Content-Length")
-    if length is None:
-        raise answers.OddAnswerError("the server does not say how large it is")
-    return int(length)
+    opened.body.close()
+    return opened.size
 
 
 def names(at: Location) -> Iterable[str]:
@@ -79,7 +82,7 @@ def _fetch(at: Location, start: int, end: int | None, version: str | None) -> Op
     if start or end is not None:
         headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
     try:
-        answer = _send(at, "GET", headers)
+        answer = _send(at, headers)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # at or past the end
             return Opened(io.BytesIO(), start, "")
@@ -100,8 +103,9 @@ def _fetch(at: Location, start: int, end: int | None, version: str | None) -> Op
     return Opened(answer, int(whole), found)
 
 
-def _send(at: Location, method: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-    request = urllib.request.Request(at.url, method=method, headers=headers)
+def _send(at: Location, headers: dict[str, str]) -> http.client.HTTPResponse:
+    # Spaces and letters beyond ASCII, as people write them; what is quoted already stays.
+    request = urllib.request.Request(urllib.parse.quote(at.url, safe=_URL_LETTERS), headers=headers)
     try:
         answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=patience.READ_TIMEOUT_S)
     except urllib.error.HTTPError as error:

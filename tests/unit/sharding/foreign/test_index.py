@@ -170,6 +170,103 @@ def test_labels_of_a_table_and_classes_of_another_split(tmp_path: Path) -> None:
         foreign.indexed([tar], tmp_path / "v", label=label, classes=f"{tmp_path}/train/manifest.json")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("ключ,label\n".encode(), "its first line must name the columns key and label"),
+        (b"", "its first line must name the columns key and label"),
+        (b"key;label\na;0\n", "its first line must name the columns key and label"),
+        ("key,label\na,é\n".encode("latin-1"), "not UTF-8; save it as UTF-8"),
+        (b"key,label\na,0\na,0\n", "line 3: key a is there twice"),
+        (b"label,key\n0\n", "line 2: no key"),
+        (b'key,label\na,"' + b"x" * 200_000 + b'"\n', "no CSV .field larger than field limit"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: bytes, words: str) -> None:
+    tar = foreign.tar(tmp_path / "a.tar", [("a.jpg", foreign.jpeg(0))])
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(UserError, match=f"{tmp_path}/labels.csv.*{words}"):
+        foreign.indexed([tar], tmp_path / "train", label=f"csv:{tmp_path}/labels.csv")
+
+
+def test_class_names_that_are_no_text_are_told_in_one_line(tmp_path: Path) -> None:
+    tar = foreign.tar(tmp_path / "a.tar", [("a.jpg", foreign.jpeg(0)), ("a.cls", b"0")])
+    (tmp_path / "names.txt").write_bytes("café\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"names\.txt: not UTF-8; save it as UTF-8"):
+        foreign.indexed([tar], tmp_path / "train", classes=f"{tmp_path}/names.txt")
+
+
+def test_samples_without_a_label_are_left_out_and_never_a_class(tmp_path: Path) -> None:
+    """Nothing, -1 and the like would each be a class of their own, and turn numbers into names."""
+    said = {"good": "7", "empty": "", "negative": "-1", "missing": None, "blank": " "}
+    files = [(f"{key}.jpg", foreign.jpeg(0)) for key in said]
+    table = "".join(f"{key},{label}\r\n" for key, label in said.items() if label is not None)
+    (tmp_path / "labels.csv").write_bytes(b"\xef\xbb\xbf" + f"key,label\r\n{table}".encode())
+    tar = foreign.tar(tmp_path / "a.tar", sorted(files))
+    made = foreign.indexed([tar], tmp_path / "train", label=f"csv:{tmp_path}/labels.csv")
+    assert {key: row.label for key, (row, _) in opened(made).items()} == {"good": 7}
+    assert made.classes == [str(i) for i in range(8)]
+    where = f"{tmp_path}/labels.csv"
+    assert {failure.key: failure.reason for failure in made.failures} == {
+        "empty": f"no label: {where} has neither a number nor a name there",
+        "blank": f"no label: {where} has neither a number nor a name there",
+        "negative": f"no label: {where} has -1 there, and classes are numbered from 0 on",
+        "missing": f"no label: its key is not in {where}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        (b"\xef\xbb\xbf3\r\n", 3),  # as editors of Windows write it
+        (b"\xff3", "its .cls cannot be read"),
+        (b"-3", "its .cls has -3 there, and classes are numbered from 0 on"),
+        (b"", "its .cls has neither a number nor a name there"),
+    ],
+)
+def test_a_label_is_a_number_or_a_name(tmp_path: Path, said: bytes, label: int | str) -> None:
+    files = [("a.jpg", foreign.jpeg(0)), ("a.cls", said), ("b.jpg", foreign.jpeg(0)), ("b.cls", b"4")]
+    made = foreign.indexed([foreign.tar(tmp_path / "a.tar", files)], tmp_path / "train")
+    if isinstance(label, int):
+        assert opened(made)["a"][0].label == label
+    else:
+        assert [(failure.key, failure.reason) for failure in made.failures] == [("a", f"no label: {label}")]
+    assert (opened(made)["b"][0].label, made.classes) == (4, ["0", "1", "2", "3", "4"])
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        ("NaN", "no label: its .json has neither a number nor a name there"),
+        ("null", "no label: its .json has neither a number nor a name there"),
+        ("true", "no label: its .json has neither a number nor a name there"),
+        ("1.0", "no label: its .json has neither a number nor a name there"),
+        ("-1", "no label: its .json has -1 there, and classes are numbered from 0 on"),
+        ('"\\ud800"', "no label: its .json has a name there that is no Unicode text"),
+        ('{"x": 1}', "no label: its .json has neither a number nor a name there"),
+    ],
+)
+def test_a_field_that_is_no_label_leaves_its_sample_out(tmp_path: Path, said: str, label: str) -> None:
+    fields = {"a": said, "b": "1", "c": '"1"', "d": '"cat"'}
+    files = [
+        file
+        for key, text in fields.items()
+        for file in ((f"{key}.jpg", foreign.jpeg(0)), (f"{key}.json", f'{{"y": {text}}}'.encode()))
+    ]
+    made = foreign.indexed([foreign.tar(tmp_path / "a.tar", files)], tmp_path / "train", label="json:y")
+    assert [(failure.key, failure.reason) for failure in made.failures] == [("a", label)]
+    assert made.classes == ["1", "cat"]
+    assert [row.label for row, _ in opened(made).values()] == [0, 0, 1]
+
+
+def test_a_class_that_is_named_and_numbered_is_one_label(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    files = [("a.jpg", foreign.jpeg(0)), ("a.json", b'{"y": ["dog", 1, 0]}')]
+    tar = foreign.tar(tmp_path / "a.tar", files)
+    made = foreign.indexed([tar], tmp_path / "train", label="json:y", classes=f"{tmp_path}/names.txt")
+    assert opened(made)["a"][0].label == (0, 1)
+
+
 def test_what_cannot_be_used_is_named_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [
         *(("good.jpg", foreign.jpeg(0)), ("good.cls", b"0")),
@@ -182,7 +279,9 @@ def test_what_cannot_be_used_is_named_and_counted(tmp_path: Path, capsys: pytest
     ]
     tar = foreign.tar(tmp_path / "a.tar", files)
     assert main(["index", str(tar), "--out", f"{tmp_path}/train", "--workers", "1"]) == 2
-    assert "5 of 7" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "5 of 7 samples could not be used (all others are indexed), --max-failures is 0.1%; " in said
+    assert said.endswith(f"{tmp_path}/train/failures.csv; index again when they are mended\n")
     made = manifest.load(f"{tmp_path}/train")
     assert list(opened(made)) == ["good", "last"]
     assert {failure.key: failure.reason for failure in made.failures} == {
