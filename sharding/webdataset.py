@@ -9,6 +9,7 @@ from typing import Any
 
 from sharding.errors import UserError
 from sharding.format import mjpeg
+from sharding.format.turbojpeg import Region
 
 Which = Sequence[int] | Callable[[int], Sequence[int]]
 """Numbers of frames, from 0 on; or what gives them for a video of so many frames."""
@@ -26,26 +27,54 @@ class Frames:
         if name == ".json":
             self._meta = json.loads(data)
             return self._meta
-        return self._decoded(data) if name == ".mjpeg" else None
+        if name == ".mjpeg":
+            return self._decoded(data, self._meta_of(name))
+        if self._meta is not None and _is_of_film(self._meta):
+            return self._of_film(name, data, self._meta_of(name))
+        return None
 
-    def _decoded(self, blob: bytes) -> mjpeg.Array:
+    def _meta_of(self, name: str) -> dict[str, Any]:
+        """The JSON of the sample whose other member this is: there is one."""
         meta, self._meta = self._meta, None
         if meta is None:
             raise UserError(
-                "sharding.webdataset.frames: a sample's .json has not come before its .mjpeg; give .decode() whole "
-                "samples, and not only='mjpeg'"
+                f"sharding.webdataset.frames: a sample's .json has not come before its {name}; give .decode() whole "
+                f"samples, and not only='{name[1:]}'"
             )
-        count = len(meta["offsets"])
-        which = range(count) if self._which is None else self._which
-        numbers = which(count) if callable(which) else which
+        return meta
+
+    def _decoded(self, blob: bytes, meta: dict[str, Any]) -> mjpeg.Array:
+        numbers = self._numbers(len(meta["offsets"]))
         return mjpeg.decode(blob, meta["offsets"], numbers, (meta["width"], meta["height"]))
+
+    def _of_film(self, name: str, film: bytes, meta: dict[str, Any]) -> mjpeg.Array:
+        from sharding.foreign.sample import FilmFrames
+
+        count, width, height = meta["frames"], meta["width"], meta["height"]
+        numbers = list(self._numbers(count))
+        if any(not 0 <= number < count for number in numbers):
+            raise IndexError(f"frames {numbers} asked for, the film has {count}")
+        kept = FilmFrames(memoryview(film), count, f"film{name}")
+        return kept.decode(numbers, (width, height), "RGB", Region(0, 0, width, height), mjpeg.fresh)
+
+    def _numbers(self, count: int) -> Sequence[int]:
+        if self._which is None:
+            return range(count)
+        return self._which(count) if callable(self._which) else self._which
+
+
+def _is_of_film(meta: Any) -> bool:
+    """Whether this is the JSON of a sample of `build --store film`: that of JPEGs, but for their places."""
+    known = isinstance(meta, dict) and {"label", "frames", "width", "height", "source"} <= meta.keys()
+    return known and "offsets" not in meta
 
 
 def frames(which: Which | None = None) -> Frames:
     """What `.decode()` of a `webdataset.WebDataset` takes to read our shards, whole videos or the frames `which`.
 
-    `json` of a sample becomes a dict, and `mjpeg` uint8 (n, height, width, 3), RGB. A damaged JPEG, or a frame that is
-    not there, is webdataset's `DecodingError` with the sample's key and URL, and goes to `handler` as ever.
+    `json` of a sample becomes a dict, and `mjpeg`, or the film in a shard of films, uint8 (n, height, width, 3), RGB.
+    A damaged picture, or a frame that is not there, is webdataset's `DecodingError` with the sample's key and URL, and
+    goes to `handler` as ever.
     """
     return Frames(which)
 
@@ -56,5 +85,6 @@ def labelled(sample: dict[str, Any]) -> dict[str, Any]:
     `label` is None in a test split. The names that webdataset gives, as `__key__`, stay; places of bytes are left out.
     """
     meta = {name: value for name, value in sample["json"].items() if name != "offsets"}
-    rest = {name: value for name, value in sample.items() if name not in ("json", "mjpeg")}
-    return {**rest, **meta, "frames": sample["mjpeg"]}
+    rest = {name: value for name, value in sample.items() if name.startswith("__")}
+    (decoded,) = (value for name, value in sample.items() if name not in rest and name != "json")
+    return {**rest, **meta, "frames": decoded}

@@ -11,8 +11,17 @@ import pytest
 import webdataset
 from webdataset.autodecode import DecodingError
 
+from sharding import storage
+from sharding.foreign.sample import Frames, of_any
+from sharding.format import manifest, mjpeg
+from sharding.format.manifest import Manifest
+from sharding.format.rows import SampleRow
+from sharding.format.shard import Meta
+from sharding.format.sidecar import Sidecar
+from sharding.format.turbojpeg import Region
 from sharding.webdataset import frames, labelled
-from tests import shards
+from tests import films, foreign, shards
+from tests.unit.sharding.videos import write_set
 
 # webdataset leaves the closing of files to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -82,6 +91,40 @@ def test_a_test_split_has_no_labels(tmp_path: Path) -> None:
     split = shards.make(tmp_path, [1], "test", labelled=False)
     dataset = webdataset.WebDataset(split.shard_url(0), shardshuffle=False).decode(frames([0])).map(labelled)
     assert next(iter(dataset))["label"] is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_films_are_decoded_as_our_own_readers_decode_them(tmp_path: Path, workers: int) -> None:
+    write_set(tmp_path, train=5, validation=1, test=0)
+    films.built(tmp_path, tmp_path / "films", films.settings())
+    split = manifest.load(str(tmp_path / "films" / "train"))
+    ours = {row.key: sample for sidecar in split.sidecars() for row, sample in samples(split, sidecar)}
+    urls = [split.shard_url(i) for i in range(len(split.shards))]
+    dataset = webdataset.WebDataset(urls, shardshuffle=False).decode(frames([0, 3])).map(labelled)
+    found = {
+        one["__key__"]: one for one in webdataset.WebLoader(dataset, batch_size=None, num_workers=workers)
+    }
+    assert found.keys() == ours.keys() and len(found) == 5
+    for key, (meta, kept) in ours.items():
+        size = meta.width, meta.height
+        whole = kept.decode([0, 3], size, "RGB", Region(0, 0, *size), mjpeg.fresh)
+        assert np.array_equal(found[key]["frames"], whole)
+        assert (found[key]["label"], found[key]["fps"]) == (meta.label, 12.0)
+    with pytest.raises(DecodingError) as raised:
+        next(iter(webdataset.WebDataset(urls, shardshuffle=False).decode(frames([99]))))
+    assert "frames [99] asked for, the film has " in str(raised.value.__cause__)
+
+
+def samples(split: Manifest, sidecar: Sidecar) -> Iterator[tuple[SampleRow, tuple[Meta, Frames]]]:
+    tar = Path(storage.join(split.root, sidecar.name)).read_bytes()
+    for row in sidecar.samples:
+        yield row, of_any(row, tar[row.offset : row.offset + row.bytes])
+
+
+def test_what_is_not_ours_is_left_to_webdataset(tmp_path: Path) -> None:
+    tar = foreign.tar(tmp_path / "a.tar", [("a.json", b'{"frames": 3}'), ("a.txt", b"x"), ("a.mp4", b"y")])
+    sample = next(iter(webdataset.WebDataset(str(tar), shardshuffle=False).decode(frames())))
+    assert (sample["txt"], sample["mp4"]) == ("x", b"y")
 
 
 def test_it_needs_neither_torch_nor_webdataset() -> None:
