@@ -122,8 +122,8 @@ def _settings(args: argparse.Namespace) -> "Settings":
         seed=args.seed,
         follow_links=args.follow_links,
         input=args.input,
-        store=getattr(args, "store", "jpeg"),  # estimate has no such option
-        jpeg_hash=getattr(args, "jpeg_hash", False),
+        store=args.store,
+        jpeg_hash=args.jpeg_hash,
     )
 
 

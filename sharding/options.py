@@ -53,18 +53,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     _add_what(build, "build", archives=True).add_argument(
         "--out", required=True, metavar="URL", type=place, help="where the shards go, one folder a split"
     )
-    settings = _add_settings(build)
-    settings.add_argument(
-        "--store",
-        choices=("jpeg", "film"),
-        default="jpeg",
-        help="jpeg: every frame as a JPEG; film: the film's own bytes, far fewer, decoded when used (default: jpeg)",
-    )
-    settings.add_argument(
-        "--jpeg-hash",
-        action="store_true",
-        help="with --store film: also compute the SHA-256 of the JPEG shards, which data.films=jpeg is checked against",
-    )
+    _add_settings(build)
 
     run = build.add_argument_group("how")
     _add_workers(run)
@@ -103,7 +92,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
 
 def _add_estimate(estimate: argparse.ArgumentParser) -> None:
     estimate.description = (
-        "Decode and encode a random sample of the videos as build would, and predict the size of the shards, the "
+        "Pack a random sample of the videos as build would, and predict the size of the shards, the "
         "time of the build and the bandwidth that training needs. Nothing is written."
     )
     _add_what(estimate, "look at")
@@ -280,7 +269,7 @@ def _add_what(command: argparse.ArgumentParser, verb: str, archives: bool = Fals
     return source
 
 
-def _add_settings(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def _add_settings(command: argparse.ArgumentParser) -> None:
     picture = command.add_argument_group("settings (recorded in the manifest)")
     picture.add_argument(
         "--input",
@@ -313,7 +302,17 @@ def _add_settings(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     picture.add_argument(
         "--follow-links", action="store_true", help="take videos that are links out of the video folder"
     )
-    return picture
+    picture.add_argument(
+        "--store",
+        choices=("jpeg", "film"),
+        default="jpeg",
+        help="jpeg: every frame as a JPEG; film: the film's own bytes, far fewer, decoded when used (default: jpeg)",
+    )
+    picture.add_argument(
+        "--jpeg-hash",
+        action="store_true",
+        help="with --store film: also compute the SHA-256 of the JPEG shards, which data.films=jpeg is checked against",
+    )
 
 
 def _add_split(command: argparse._ActionsContainer, verb: str) -> None:

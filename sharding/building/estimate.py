@@ -1,11 +1,10 @@
-"""What a build will give and cost, from a sample of the videos that is decoded and encoded as the build does it.
+"""What a build will give and cost, from a sample of the videos that is packed as the build does it.
 
 The videos of a split are planned in the order of a hash of (seed, key), so the first N of them are a random sample.
 """
 
 import dataclasses
 import heapq
-import os
 import statistics
 import tempfile
 import time
@@ -13,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import BinaryIO, cast
 
-from sharding.building import sample
 from sharding.building.build import Plan, Request, make_plans
 from sharding.building.losses import Losses
+from sharding.building.packing import Nowhere, packer
 from sharding.building.settings import Settings
 from sharding.errors import UserError
-from sharding.format import shard
 from sharding.lists.videos import Video
 from sharding.pages import units
 from sharding.pages.figure import Figure, mean, total
@@ -168,7 +167,7 @@ def measure(probe: Probe, report: pool.Report) -> Measure:
     cpu, clock = time.process_time(), time.perf_counter()
     size, reason = 0, probe.skipped
     try:
-        size = _encoded_bytes(probe) if reason is None else 0
+        size = _packed_bytes(probe) if reason is None else 0
     except Unusable as unusable:
         reason = str(unusable)
     except OSError as error:
@@ -217,13 +216,11 @@ def _measure_all(probes: list[Probe], video_limit_s: float) -> dict[str, list[Me
     return measures
 
 
-def _encoded_bytes(probe: Probe) -> int:
+def _packed_bytes(probe: Probe) -> int:
     """The sample's bytes in a tar. The work of writing one, checksums above all, is done too."""
-    meta, jpegs = sample.encode(probe.video, probe.folder, probe.settings)
-    with jpegs, Path(os.devnull).open("wb") as nowhere:
-        writer = shard.Writer(nowhere)
-        writer.add(probe.video.key, meta, jpegs, jpegs.bytes)
-    return writer.position
+    nowhere = Nowhere()
+    packer(cast(BinaryIO, nowhere), probe.settings).add(probe.video, probe.folder, lambda _: None)
+    return nowhere.bytes
 
 
 def _table(estimated: Estimate) -> list[str]:

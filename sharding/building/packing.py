@@ -61,7 +61,7 @@ class FilmPacker:
 
     def __init__(self, stream: BinaryIO, settings: Settings) -> None:
         self._writer, self._settings = Writer(stream), settings
-        self._jpegs = Writer(cast(BinaryIO, _Nowhere())) if settings.jpeg_hash else None
+        self._jpegs = Writer(cast(BinaryIO, Nowhere())) if settings.jpeg_hash else None
 
     def add(self, video: Video, folder: Path | Films, report: pool.Report) -> None:
         """Decode a video to see that it can be used, and append it as it came."""
@@ -86,8 +86,13 @@ class FilmPacker:
         return self._writer.film_sidecar(name, failures, recipe, jpeg)
 
 
-class _Nowhere(io.RawIOBase):
-    """Takes all that is written, and keeps nothing."""
+class Nowhere(io.RawIOBase):
+    """Takes all that is written, and keeps nothing but its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
 
     def write(self, data: Any, /) -> int:
+        self.bytes += len(data)
         return len(data)

@@ -3,6 +3,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,12 +30,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def request(folder: Path, out: Path | str = "") -> Request:
-    return Request("sthv2", folder / "annotations", folder / "videos", str(out), SETTINGS)
+def request(folder: Path, out: Path | str = "", settings: Settings = SETTINGS) -> Request:
+    return Request("sthv2", folder / "annotations", folder / "videos", str(out), settings)
 
 
-def built_bytes(folder: Path, out: Path) -> dict[str, int]:
-    return {made.split: made.bytes for made in build.build(request(folder, out)).manifests}
+def built_bytes(folder: Path, out: Path, settings: Settings = SETTINGS) -> dict[str, int]:
+    return {made.split: made.bytes for made in build.build(request(folder, out, settings)).manifests}
 
 
 def options(folder: Path, *more: str) -> list[str]:
@@ -42,11 +43,15 @@ def options(folder: Path, *more: str) -> list[str]:
     return [*words, "--videos", str(folder / "videos"), "--short-side", "32", *more]
 
 
-def test_a_sample_of_all_videos_predicts_the_size_of_the_build(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", [{}, {"store": "film"}, {"store": "film", "jpeg_hash": True}])
+def test_a_sample_of_all_videos_predicts_the_size_of_the_build(
+    source: Path, tmp_path: Path, store: dict[str, Any]
+) -> None:
+    settings = replace(SETTINGS, **store)
     before = tree(source)
-    made = estimate(request(source), 1000)
+    made = estimate(request(source, settings=settings), 1000)
     assert tree(source) == before and not list(tmp_path.iterdir())
-    real = built_bytes(source, tmp_path / "out")
+    real = built_bytes(source, tmp_path / "out", settings)
     assert [(s.split, s.videos, s.shards, len(s.measures)) for s in made.splits] == [
         ("train", 12, [4, 4, 4], 12),
         ("validation", 3, [3], 3),
