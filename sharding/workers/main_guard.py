@@ -1,12 +1,14 @@
-"""What a program that starts processes without `if __name__ == "__main__":` is told.
+"""What a program is told that starts processes without `if __name__ == "__main__":`, or that has no file of its own.
 
 Python runs a program's own file once more in every process that it starts. Unguarded, that run starts processes too,
 which Python refuses with a page of traceback for each. Here the second run ends at once, and the first one says why.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sharding.errors import UserError
 
@@ -15,7 +17,17 @@ _STATUS = 78  # EX_CONFIG of sysexits.h
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Around the start of a process: where that is in such a second run, this process ends."""
+    """Around the start of a process: where that is in such a second run, this process ends.
+
+    Raises `UserError` where there is no file to be run again: each process would end with a traceback.
+    """
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if main.__spec__ is None and file is not None and not Path(file).exists():
+        raise UserError(
+            f"the program has no file ({file}), and Python runs that again in each process that it starts; write the "
+            "program to a file, or start no processes (workers=0)"
+        )
     try:
         yield
     except RuntimeError as error:

@@ -51,3 +51,18 @@ def test_a_missing_guard_is_told_once(program: str, tmp_path: Path) -> None:
     assert done.stderr.count("Traceback") == 1, done.stderr
     assert done.stderr.count('behind `if __name__ == "__main__":`') == 1
     assert "sharding.errors.UserError: " in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("program", [POOL, LOADER], ids=["pool", "loader"])
+def test_a_program_on_standard_input_is_told_that_it_needs_a_file(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-", "unused"],
+        input=program,
+        env=environment({"PYTHONPATH": str(ROOT)}),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1, done.stderr
+    assert "UserError: the program has no file (<stdin>), and Python" in done.stderr.splitlines()[-1]
