@@ -54,9 +54,9 @@ def test_a_missing_guard_is_told_once(program: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("program", [POOL, LOADER], ids=["pool", "loader"])
-def test_a_program_on_standard_input_is_told_that_it_needs_a_file(program: str) -> None:
+def test_a_program_on_standard_input_is_told_that_it_needs_a_file(program: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-", "unused"],
+        [sys.executable, "-", str(tmp_path)],
         input=program,
         env=environment({"PYTHONPATH": str(ROOT)}),
         capture_output=True,
