@@ -48,7 +48,8 @@ def from_reference(state_dict: Mapping[str, Any]) -> StateDict:
     """The reference's tensors under our names: from the flat form, or from a checkpoint's `state_dict`.
 
     ImageNet files have no TAM and a classifier that is not ours: neither is in the result. A batch norm's missing
-    `num_batches_tracked` becomes 0. Tensors with unknown names, and TAMs with a weight missing, raise WeightsError.
+    `num_batches_tracked` becomes a large one. Tensors with unknown names, and TAMs with a weight missing, raise
+    WeightsError.
     """
     flat = _flat(state_dict)
     ours: StateDict = {}

@@ -160,7 +160,7 @@ class Views(Section):
     crops: Literal[1, 3, 5, 10] = 1
     "1: the centre; 3: both ends of the longer side, and the centre; 5: corners and centre; 10: these, mirrored too."
     sampling: Literal["uniform", "dense", "random"] = "uniform"
-    "uniform: a clip spans the video; dense: every `dense_stride`-th frame; random: one from each segment, by the key."
+    "uniform: a clip spans the video; dense: every `dense_stride`-th frame; random: as in training, by the video's key."
     dense_stride: int = Field(2, ge=1)
     "Frames from one frame of a dense clip to the next."
     size: Annotated[int, Field(ge=32)] | Literal["full"] | None = None
@@ -195,7 +195,7 @@ class Optim(Section):
     patience: int = Field(3, ge=1)
     "plateau: a division follows so many evaluations in a row without a better validation."
     plateau_of: Literal["top1", "loss"] = "top1"
-    "plateau: better is a higher top-1 (mAP with several labels), or a lower loss (the reference's, patience 10)."
+    "plateau: better is a higher top-1 (mAP with several labels), or a loss lower by 0.01 % (the reference's)."
     warmup_epochs: float = Field(0.0, ge=0)
     "The rate grows linearly, step by step, over the first epochs; cosine_by_step begins to fall behind them."
     classifier_lr: float = Field(1.0, gt=0)

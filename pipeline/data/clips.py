@@ -73,7 +73,10 @@ class RepeatedCutter(TrainCutter):
 
 @dataclass(frozen=True)
 class EvalCutter:
-    """The views of the test protocol, with the frames of each clip in `order`: one decoding, nothing random."""
+    """The views of the test protocol, with the frames of each clip in `order`: one decoding, the same in every run.
+
+    `drawn`: how training draws frames, which random clips follow too, as in the reference.
+    """
 
     num_frames: int
     views: Views
@@ -82,6 +85,7 @@ class EvalCutter:
     order: FrameOrder
     input: Input
     group: int
+    drawn: FrameRule
 
     def shape(self, sample: Sample) -> tuple[int, ...]:
         """(views, frames, channels, height, width); of whole frames, the size follows from the sample's.
@@ -111,8 +115,8 @@ class EvalCutter:
                 return sampling.dense_indices(video_frames, self.num_frames, stride, self.views.clips)
             case "random":
                 rng = drawn_by(key)
-                draw = partial(sampling.segment_indices, video_frames, self.num_frames, rng, self.group)
-                return np.stack([draw() for _ in range(self.views.clips)])
+                clips = [self.drawn(video_frames, self.num_frames, rng) for _ in range(self.views.clips)]
+                return np.stack(clips)
         return sampling.uniform_indices(video_frames, self.num_frames, self.views.clips, self.group)
 
 
@@ -140,7 +144,8 @@ def eval_cutter(config: Config, order: FrameOrder = "forward") -> EvalCutter:
     size = data.size if views.size is None else views.size
     transform = EvalTransform(None if size == "full" else size, data.short_side, views.crops)
     of, group = INPUTS[config.model.in_channels], data.frames_per_group
-    return EvalCutter(config.model.num_frames, views, transform, FrameDecoder(), order, of, group)
+    parts = (config.model.num_frames, views, transform, FrameDecoder(), order, of, group)
+    return EvalCutter(*parts, _frame_rule(data))
 
 
 def _label(sample: Sample) -> int | tuple[int, ...]:

@@ -49,9 +49,10 @@ def random_dense_indices(
 ) -> Indices:
     """Every `stride`-th frame from a random start: the training form of `dense_indices`.
 
-    Returns int64 (num_frames,). A clip that is longer than the video goes on from its beginning.
+    Returns int64 (num_frames,). The last start of `dense_indices`, other than the first, is never drawn. A clip that is
+    longer than the video goes on from its beginning.
     """
-    start = rng.integers(0, max(0, video_frames - num_frames * stride) + 1)
+    start = rng.integers(max(1, video_frames - num_frames * stride))
     return (start + np.arange(num_frames) * stride) % video_frames
 
 

@@ -170,6 +170,10 @@ def _check_labelled(split: Manifest) -> None:
 
 
 def is_labelled(split: Manifest) -> bool:
-    """Whether the first sample has a label."""
+    """Whether the first sample has a label. `UserError` where there is none, since every video failed."""
+    if not split.samples:
+        raise UserError(
+            f"{split.root}: no samples in it: every video failed, as failures.csv says; mend them and build --repair"
+        )
     first = next(i for i, shard in enumerate(split.shards) if shard.samples)
     return split.sidecar(first).samples[0].label is not None

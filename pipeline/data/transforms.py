@@ -107,14 +107,23 @@ def scaled_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
     return shorter_side * width // height, shorter_side
 
 
+_OTHER_SIDE = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}
+_OTHER_SIDE |= {other: side for side, other in _OTHER_SIDE.items()}
+# A word ends at whatever is no letter, or where a capital begins the next one.
+_SIDE = re.compile(
+    r"((?<![^\W\d_])(left|right|Left|Right)|(?<=[a-z])(Left|Right))(?![a-z])"
+    r"|(?<![^\W\d_])(LEFT|RIGHT)(?![^\W\d_])"
+)
+
+
 def mirror_labels(classes: list[str]) -> NDArray[np.int64]:
     """The class that a horizontal flip turns each class into; -1 where a flipped clip fits no class.
 
-    The words "left" and "right" of the name are exchanged; a class with neither stays what it is.
+    The words "left" and "right" of the name are exchanged, as "Swiping Left", "turn_left" and "TurnLeft" have them too;
+    a class with neither stays what it is.
     """
     index = {name: i for i, name in enumerate(classes)}
-    swap = {"left": "right", "right": "left"}
-    mirrored = [re.sub(r"\b(left|right)\b", lambda m: swap[m.group()], name) for name in classes]
+    mirrored = [_SIDE.sub(lambda m: _OTHER_SIDE[m.group()], name) for name in classes]
     return np.array([index.get(name, -1) for name in mirrored], dtype=np.int64)
 
 

@@ -11,9 +11,12 @@ Views = dict[str, Any]
 def views(config: Config) -> Views:
     """What `config` asks for: `clips`, `crops`, `sampling`, `size`, `short_side`, `precision`, and more.
 
-    `frames_per_group` and `in_channels` are there where they are not the usual ones, 1 and 3.
+    `frames_per_group` and `in_channels` are there where they are not the usual ones, 1 and 3; `drawn` is how random
+    frames are, as `data.sampling` has it.
     """
-    unusual = {}
+    unusual: Views = {}
+    if config.views.sampling == "random":
+        unusual["drawn"] = config.data.sampling
     if config.data.frames_per_group != 1:
         unusual["frames_per_group"] = config.data.frames_per_group
     if config.model.in_channels != 3:
@@ -36,9 +39,9 @@ def is_published(seen: Views) -> bool:
 def text(seen: Views) -> str:
     """Such as `3 x 10 (dense), 224 of 256, fp32`: clips, crops, frames, pixels of a crop and of the shorter side.
 
-    In the brackets too: how many frames in a row, and whether they are of optical flow.
+    In the brackets too: the rule by which random frames are drawn, how many follow in a row, and whether they are flow.
     """
-    frames = [seen["sampling"]]
+    frames = [f"{seen['sampling']} {seen.get('drawn', '')}".strip()]
     if (group := seen.get("frames_per_group", 1)) != 1:
         frames.append(f"by {group}")
     if seen.get("in_channels", 3) != 3:

@@ -47,6 +47,10 @@ class Trained:
 def load(url: str, overrides: list[str]) -> Trained:
     """What the checkpoint at `url` holds, with its configuration changed by `overrides`."""
     state = checkpoint.load(url)
+    if "classes" not in state:
+        raise UserError(
+            f"{url}: names no classes, so it is no checkpoint that a training of this program wrote"
+        )
     config = configuration.override(copy.deepcopy(state["config"]), overrides, url)
     check_model(state["config"], config, url)
     model = build_model(config, len(state["classes"]))
@@ -68,14 +72,16 @@ def published(name: str, file: str, class_file: str | None, overrides: list[str]
     known = zoo.ZOO[name]
     tree: dict[str, Any] = {
         "model": {"depth": known.depth, "num_frames": known.num_frames},
-        "data": {"root": "none", "size": zoo.PROTOCOL["size"], "short_side": zoo.PROTOCOL["short_side"]},
+        "data": {
+            "root": "none",
+            "sampling": "reference",  # of random clips
+            "size": zoo.PROTOCOL["size"],
+            "short_side": zoo.PROTOCOL["short_side"],
+        },
         "run": {"folder": "none", "precision": "fp32"},
     }
-    config = configuration.override(tree, overrides, name)
-    if config.model.in_channels != 3:
-        raise UserError(
-            f"--model {name}: model.in_channels {config.model.in_channels}: it was trained on colour, 3"
-        )
+    config = configuration.override(copy.deepcopy(tree), overrides, name)
+    check_model(tree, config, f"--model {name}")
     model = build_model(config, known.classes)
     try:
         fresh = weights.load_reference(model, io.BytesIO(storage.read_bytes(file)))

@@ -101,8 +101,13 @@ class Record:
         return None if self.split is None else published(self.config, self.split)
 
     def classes(self, count: int) -> list[str]:
-        """The names of the run's `count` classes; their numbers where the shards cannot be read."""
-        return [f"class {i}" for i in range(count)] if self.split is None else self.split.classes
+        """The names of `count` classes; their numbers where the shards cannot be read, or have others.
+
+        The released weights of another data set may have been scored into the run's folder.
+        """
+        if self.split is None or len(self.split.classes) != count:
+            return [f"class {i}" for i in range(count)]
+        return self.split.classes
 
     def manifest(self, split: str, root: str | None = None) -> Manifest:
         """The manifest of a split beside the run's own, or of the set at `root`."""

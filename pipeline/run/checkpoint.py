@@ -141,7 +141,8 @@ def load(url: str, sha256: str | None = None) -> State:
         _refuse_reference(url, content)
         reason = str(error).split("\n", 1)[0]
         raise DamagedError(f"{url}: damaged, or not a checkpoint of this program: {reason}") from None
-    if not isinstance(state, dict) or "config" not in state:
+    own = isinstance(state, dict) and all(isinstance(state.get(part), dict) for part in ("model", "config"))
+    if not own:
         _refuse_reference(url, content)
         raise DamagedError(f"{url}: not a checkpoint of this program")
     return state

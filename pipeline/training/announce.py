@@ -158,6 +158,11 @@ def oddities(config: Config, steps: int) -> list[str]:
             f"optim.ema_decay: {optim.ema_decay} averages over some {span} steps, and the run has {steps}: what is "
             "evaluated is mostly the first weights"
         )
+    if data.sampling == "dense" and config.views.sampling == "uniform":
+        found.append(
+            "views.sampling: training clips are dense, and those of validation span the video; views.sampling=dense "
+            "makes them alike"
+        )
     if data.train == data.validation:
         found.append(f"data.validation: {data.validation} is what the run trains on; its scores say little")
     return found

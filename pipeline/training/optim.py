@@ -8,6 +8,8 @@ import torch
 from blvnet import BLVNetTAM
 from pipeline.config import Optim
 
+_LEAST_FALL = 1e-4
+
 
 def sgd(model: BLVNetTAM, optim: Optim, device: torch.device) -> torch.optim.SGD:
     """The paper's optimiser (section 4.1): SGD with Nesterov momentum.
@@ -69,11 +71,19 @@ class Schedule:
         return rate
 
     def evaluated(self, score: float, loss: float) -> None:
-        """Note the loss of a validation, and its top-1 or mean average precision; every rank must be told the same."""
-        merit = -loss if self._optim.plateau_of == "loss" else score
-        self._waited = 0 if merit > self._best else self._waited + 1
-        self._best = max(self._best, merit)
-        if self._waited == self._optim.patience:
+        """Note the loss of a validation, and its top-1 or mean average precision; every rank must be told the same.
+
+        A loss is better that has fallen by a ten-thousandth, as in torch's `ReduceLROnPlateau`.
+        """
+        if self._optim.plateau_of == "loss":
+            merit, needed = -loss, self._best * (1 - _LEAST_FALL)
+        else:
+            merit, needed = score, self._best
+        if merit > needed:
+            self._best, self._waited = merit, 0
+        else:
+            self._waited += 1
+        if self._waited >= self._optim.patience:  # more, where a run goes on with less patience
             self._waited = 0
             self._divisions += 1
 

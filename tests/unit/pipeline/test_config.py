@@ -51,6 +51,8 @@ PAPERS = {  # what the reference recipe has, and the recommended one in its plac
     "augment.operations": (0, 2),
     "augment.mixup": (0.0, 0.2),
     "optim.schedule": ("cosine", "cosine_by_step"),
+    "optim.plateau_of": ("loss", "top1"),
+    "optim.patience": (11, 3),
     "optim.decay_norms": (True, False),
     "optim.unbiased_norm": (False, True),
     "optim.norm_ranks": ("main", "all"),

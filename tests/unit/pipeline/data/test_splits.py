@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.data import splits
 from sharding.errors import UserError
+from tests import shards
 
 
 def having(root: Path, *names: str) -> str:
@@ -29,3 +30,13 @@ def test_a_missing_split_is_answered_with_those_that_are_there(
     with pytest.raises(UserError) as caught:
         splits.load(having(tmp_path, *there), wanted, key)
     assert says in str(caught.value) and f"{tmp_path}/{wanted}/manifest.json" in str(caught.value)
+
+
+def test_a_split_whose_videos_all_failed_is_said_to_have_none(tmp_path: Path) -> None:
+    empty = shards.make(tmp_path, [0, 0])
+    with pytest.raises(
+        UserError, match=r"train: no samples in it: every video failed, as failures\.csv says"
+    ):
+        splits.is_labelled(empty)
+    with pytest.raises(UserError, match="no samples in it"):
+        splits.check_splits(empty, empty)

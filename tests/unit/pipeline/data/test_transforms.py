@@ -224,6 +224,29 @@ def test_mirror_exchanges_left_and_right_as_words() -> None:
     assert mirror_labels(classes).tolist() == [2, 1, 0, 5, 4, 3, -1]
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("Swiping Left", "Swiping Right"),
+        ("turn_left", "turn_right"),
+        ("TurnLeft", "TurnRight"),
+        ("LeftTurn", "RightTurn"),
+        ("LEFT", "RIGHT"),
+        ("left-hand/wave", "right-hand/wave"),
+        ("left2", "right2"),
+        ("Left to right", "Right to left"),
+    ],
+)
+def test_mirror_knows_the_words_in_every_spelling_of_class_names(left: str, right: str) -> None:
+    assert mirror_labels([left, right]).tolist() == [1, 0]
+    assert mirror_labels([left, "other"]).tolist() == [-1, 1]
+
+
+def test_words_that_only_contain_a_side_have_no_direction() -> None:
+    classes = ["leftovers", "Upright", "bright", "copyright", "rightmost", "Leftist", "COPYRIGHT", "cleft"]
+    assert mirror_labels(classes).tolist() == list(range(len(classes)))
+
+
 @given(
     st.lists(st.text(alphabet="ab ", max_size=4), max_size=6), st.lists(st.sampled_from(CLASSES), unique=True)
 )

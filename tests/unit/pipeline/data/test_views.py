@@ -91,6 +91,20 @@ def test_random_clips_of_a_video_are_the_same_in_every_run_and_others_in_another
     assert views(first_sample(split), "views.sampling=random", "views.clips=2").shape[0] == 2
 
 
+def test_random_clips_are_drawn_as_the_runs_training_draws_them() -> None:
+    """The published code's `--random_sampling` does so, and has both of these."""
+
+    def clips(*more: str) -> np.ndarray:
+        return eval_cutter(settings("views.sampling=random", "views.clips=50", *more))._clips(43, "a")
+
+    reference = clips("data.sampling=reference")
+    assert (np.diff(reference, axis=1) == 10).all() and set(reference[:, 0]) == set(range(10))
+    dense = clips("data.sampling=dense", "data.dense_stride=5", "views.dense_stride=3")
+    assert (np.diff(dense, axis=1) == 5).all() and len(np.unique(dense[:, 0])) > 10
+    grouped = clips("data.frames_per_group=2").reshape(50, 2, 2)
+    assert (np.diff(grouped, axis=2) == 1).all()
+
+
 def test_full_resolution_shows_the_whole_resized_frame(split: Manifest) -> None:
     sample = first_sample(split)
     found = views(sample, "views.size=full", "views.clips=2")

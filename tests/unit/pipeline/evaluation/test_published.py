@@ -1,6 +1,7 @@
 """Released weights: scored, exported and refused, by `--model` and `--reference-weights`."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,16 @@ def test_by_itself_a_released_model_sees_what_the_published_scores_saw(root: Pat
     assert (
         not protocol.is_published(seen) and protocol.text(seen) == "1 x 1 (uniform, by 2), 224 of 224, fp32"
     )
-    with pytest.raises(UserError, match=r"model\.in_channels 10: it was trained on colour"):
-        trained.published(V2, f"{root}/{V2}.pth.tar", None, ["model.in_channels=10"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "was"), [("model.in_channels=10", 3), ("model.num_frames=32", 16), ("model.depth=101", 50)]
+)
+def test_a_released_model_stays_the_network_that_its_score_is_of(root: Path, changed: str, was: int) -> None:
+    name, _, now = changed.partition("=")
+    says = f"--model {V2}: {re.escape(name)} was {was} when this was trained, and cannot be {now}"
+    with pytest.raises(UserError, match=says):
+        trained.published(V2, f"{root}/{V2}.pth.tar", None, [changed])
 
 
 def test_a_model_of_kinetics_has_its_400_classes_and_no_published_score(
@@ -146,7 +155,18 @@ def test_a_reference_file_as_a_checkpoint_is_told_where_it_belongs(
 
 
 def test_what_is_no_file_of_either_is_still_damaged(tmp_path: Path) -> None:
-    for number, content in enumerate(({}, {"a": torch.ones(1)}, [1])):
+    others = (
+        {"config": {"lr": 0.1}, "net": {}},
+        {"config": "resnet", "model": {}},
+        {"config": {}, "model": 5},
+    )
+    for number, content in enumerate(({}, {"a": torch.ones(1)}, [1], *others)):
         torch.save(content, tmp_path / f"{number}.pt")
         with pytest.raises(checkpoint.DamagedError, match="not a checkpoint of this program"):
             checkpoint.load(str(tmp_path / f"{number}.pt"))
+
+
+def test_a_file_of_another_program_is_no_checkpoint_to_be_scored(tmp_path: Path) -> None:
+    torch.save({"model": {"a": torch.ones(1)}, "config": {"learning_rate": 1}}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match=r"other\.pt: names no classes"):
+        trained.load(f"{tmp_path}/other.pt", [])

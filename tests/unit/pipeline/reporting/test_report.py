@@ -201,6 +201,16 @@ def test_what_is_in_the_way_of_pictures_is_said(root: Path, trained: Path) -> No
     assert "class 0 taken for class 1" in parsed.text and not parsed.named("img")
 
 
+def test_predictions_of_other_classes_than_the_runs_have_their_numbers(root: Path) -> None:
+    """Released weights of another data set, scored into the run's folder."""
+    evaluated(root / "run")
+    logits = np.concatenate([LOGITS, LOGITS + 1], axis=1)
+    keys = np.array([f"clip-{i}" for i in range(5)])
+    np.savez(root / "run" / "predictions-validation.npz", keys=keys, labels=np.arange(5), logits=logits)
+    text = page(root / "run").text
+    assert "class 4" in text and CLASSES[0] not in text
+
+
 def test_a_damaged_sample_does_not_stop_the_report(root: Path, trained: Path) -> None:
     evaluated(root / "run")
     shutil.copytree(trained / "shards", root / "shards")

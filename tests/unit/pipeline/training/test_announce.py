@@ -131,6 +131,7 @@ def test_more_loader_processes_than_cores_are_warned_of(monkeypatch: pytest.Monk
         ({"optim__warmup_epochs": 50}, "optim.warmup_epochs: the rate still grows when the 50 epochs end"),
         ({"optim__ema_decay": 0.9999}, "0.9999 averages over some 10000 steps, and the run has 500"),
         ({"data__validation": "train"}, "train is what the run trains on"),
+        ({"data__sampling": "dense"}, "views.sampling=dense makes them alike"),
     ],
 )
 def test_what_is_odd_is_warned_of(changes: dict[str, object], says: str) -> None:

@@ -2,10 +2,12 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
 from blvnet import BLVNetTAM
+from pipeline import config
 from pipeline.config import Optim
 from pipeline.training.optim import Schedule, sgd
 
@@ -69,6 +71,27 @@ def test_a_plateau_of_the_loss_divides_when_it_has_not_fallen_for_the_patience()
     assert seen == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_plateau_of_the_reference_recipe_is_torchs(seed: int) -> None:
+    """The published code takes torch's with its defaults: a patience of 10, and falls of 0.01 % at least."""
+    own = config.load("blvnet-tam-50-f8x2-v2", ["recipe=reference", "optim.schedule=plateau", "optim.lr=1.0"])
+    schedule = Schedule(own.optim)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "min")
+    rng = np.random.default_rng(seed)
+    # Slow falls, of which many are too small to count, noise, and a loss that is not finite.
+    losses = 2 * np.exp(-np.cumsum(rng.choice([0, 5e-5, 1e-3], 70, p=[0.7, 0.28, 0.02])))
+    losses += rng.choice([0, 0.01], 70)
+    losses[7] = np.nan
+    seen = []
+    for epoch, loss in enumerate(losses.tolist()):
+        schedule.evaluated(score=0.0, loss=loss)
+        theirs.step(loss)
+        seen.append((schedule.rate(epoch, 0, 1), optimizer.param_groups[0]["lr"]))
+    ours, expected = zip(*seen, strict=True)
+    assert ours == pytest.approx(expected) and min(ours) < 1
+
+
 def test_a_restored_plateau_remembers() -> None:
     optim = Optim(schedule="plateau", patience=2, lr=1.0)
     first, second = Schedule(optim), Schedule(optim)
@@ -77,6 +100,15 @@ def test_a_restored_plateau_remembers() -> None:
     second.restore(first.state())
     second.evaluated(29, loss=1.0)
     assert second.rate(0, 0, 1) == pytest.approx(0.01)
+
+
+def test_a_run_that_goes_on_with_less_patience_divides_at_the_next_evaluation() -> None:
+    first, second = (Schedule(Optim(schedule="plateau", patience=patience, lr=1.0)) for patience in (10, 2))
+    for top1 in (30, 20, 20, 20, 20):
+        first.evaluated(top1, loss=1.0)
+    second.restore(first.state())
+    second.evaluated(20, loss=1.0)
+    assert second.rate(0, 0, 1) == pytest.approx(0.1)
 
 
 def test_a_plateau_of_something_else_begins_anew_and_keeps_its_divisions() -> None:
