@@ -180,13 +180,18 @@ def read(file: str | Path | IO[bytes]) -> dict[str, Any]:
                 f"{_name(file)} holds an object of {refused[1]}, which may run code when it is loaded; save its "
                 "`state_dict` alone, in the environment that it comes from"
             ) from error
-        reason = str(error).strip().partition("\n")[0]
-        if "weights_only" in reason:  # torch's advice on how to run the code in a file
-            reason = "not what torch.save writes"
-        raise WeightsError(f"{_name(file)} is no file of weights, or a damaged one: {reason}") from error
+        reason = _reason(error) if content else "it is empty"
+        raise WeightsError(f"{_name(file)} holds no weights, or damaged ones: {reason}") from error
     if not isinstance(loaded, dict):
         raise WeightsError(f"{_name(file)} holds a {type(loaded).__name__}, not a dict of tensors")
     return loaded
+
+
+def _reason(error: Exception) -> str:
+    """What torch says of a file, in its first sentence; others are slips of the unpickler, or advice to run code."""
+    said, *_ = re.split(r"\.\s|\n", str(error).strip(), maxsplit=1)
+    meant = isinstance(error, RuntimeError | EOFError) and "weights_only" not in said
+    return said if said and meant else "not what torch.save writes"
 
 
 def _harmless() -> list[Any]:

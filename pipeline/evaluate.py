@@ -18,7 +18,7 @@ from dataclasses import asdict
 from blvnet import zoo
 from pipeline.config import Run
 from pipeline.data.splits import check_input, is_labelled
-from pipeline.evaluation import options, outputs, protocol, said, time_order
+from pipeline.evaluation import finite, options, outputs, protocol, said, time_order
 from pipeline.evaluation.predictions import Predictions, device_batch, predict
 from pipeline.evaluation.scores import rate
 from pipeline.evaluation.trained import Trained, check_classes, share
@@ -116,7 +116,8 @@ def _check(split: Manifest, trained: Trained, args: argparse.Namespace) -> None:
 def _report(
     split: Manifest, trained: Trained, args: argparse.Namespace, found: Predictions, other: Predictions | None
 ) -> None:
-    """Print what was found, and write it to --out."""
+    """Print what was found, and write it to --out; `UserError` where it is nothing."""
+    _check_finite(split, trained, found)
     about = {"split": split.split, **trained.source}
     if args.out:
         outputs.write_predictions(args.out, split, found)
@@ -140,6 +141,15 @@ def _report(
         said.say(effect, split, args.json)
         if args.out:
             outputs.write_order(args.out, split, effect)
+
+
+def _check_finite(split: Manifest, trained: Trained, found: Predictions) -> None:
+    if unfit := int(finite.unfit(found.logits).sum()):
+        precision = trained.config.run.precision
+        raise UserError(
+            f"{split.root}: the logits of {unfit} of {len(found.keys)} videos are not finite, in {precision}; "
+            f"{finite.advice(precision)}; nothing was written"
+        )
 
 
 if __name__ == "__main__":

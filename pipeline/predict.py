@@ -21,7 +21,7 @@ from blvnet.ranking import top_classes
 from pipeline.data.clips import EvalCutter, eval_cutter
 from pipeline.data.samples import Sample
 from pipeline.data.stream import empty_clips
-from pipeline.evaluation import options
+from pipeline.evaluation import finite, options
 from pipeline.evaluation.trained import Trained
 from pipeline.labels import loss as losses
 from pipeline.ranks.devices import device_for
@@ -80,16 +80,18 @@ def as_json(video: str, found: list[dict[str, Any]]) -> str:
 def run(model: Trained, videos: Sequence[str], most: int, show: Show) -> int:
     """Predict and print one video after another; returns how many could not be used, each named on stderr."""
     cutter, failed = eval_cutter(model.config), 0
-    device = device_for(model.config.run)
-    infer = Inference(model.model.to(device), model.config.run.precision, device, VIEWS_AT_A_TIME)
+    device, precision = device_for(model.config.run), model.config.run.precision
+    infer = Inference(model.model.to(device), precision, device, VIEWS_AT_A_TIME)
     for video in videos:
         try:
-            seen = views(video, model.shards, cutter)
+            logits = infer(views(video, model.shards, cutter)).cpu()
+            if finite.unfit(logits).any():
+                raise Unusable(f"its logits are not finite, in {precision}; {finite.advice(precision)}")
         except Unusable as reason:
             print(f"error: {video}: {reason}", file=sys.stderr, flush=True)
             failed += 1
             continue
-        print(show(video, best(infer(seen)[0].cpu(), model.classes, most, model.several)), flush=True)
+        print(show(video, best(logits[0], model.classes, most, model.several)), flush=True)
     return failed
 
 

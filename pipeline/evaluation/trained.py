@@ -86,7 +86,7 @@ def published(name: str, file: str, class_file: str | None, overrides: list[str]
     try:
         fresh = weights.load_reference(model, io.BytesIO(storage.read_bytes(file)))
     except weights.WeightsError as error:
-        raise UserError(f"{file}: {error}") from None
+        raise UserError(f"{file}: not the weights of {name}: {error}") from None
     if fresh:
         raise UserError(f"{file}: weights of an image network, which knows no videos; give a released model")
     classes = [str(i) for i in range(known.classes)]

@@ -141,11 +141,12 @@ def load(url: str, sha256: str | None = None) -> State:
         _refuse_reference(url, content)
         reason = str(error).split("\n", 1)[0]
         raise DamagedError(f"{url}: damaged, or not a checkpoint of this program: {reason}") from None
-    own = isinstance(state, dict) and all(isinstance(state.get(part), dict) for part in ("model", "config"))
-    if not own:
+    parts = [state.get(part) for part in ("model", "config")] if isinstance(state, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts):
         _refuse_reference(url, content)
         raise DamagedError(f"{url}: not a checkpoint of this program")
-    return state
+    found: State = state
+    return found
 
 
 def _refuse_reference(url: str, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tarfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -241,7 +242,7 @@ def test_code_in_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_damaged_file_is_named(keep: int, tmp_path: Path) -> None:
     path = saved({"weight": torch.zeros(1000)}, tmp_path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(WeightsError, match=r"weights\.pth is no file of weights, or a damaged one"):
+    with pytest.raises(WeightsError, match=r"weights\.pth holds no weights, or damaged ones: \S"):
         read(path)
 
 
@@ -282,5 +283,11 @@ def test_what_is_no_file_of_weights_is_told_without_an_essay(tmp_path: Path) -> 
     file.write_text("# A read-me\n")
     with pytest.raises(WeightsError) as caught:
         read(file)
-    assert "README.md is no file of weights, or a damaged one" in str(caught.value)
-    assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value)
+    assert str(caught.value) == f"{file} holds no weights, or damaged ones: not what torch.save writes"
+
+
+def test_an_archive_around_a_file_of_weights_is_not_what_torch_writes(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "released.pth.tar", "w") as tar:  # its name says that it is one
+        tar.add(saved({"a": torch.zeros(3)}, tmp_path), "released.pth")
+    with pytest.raises(WeightsError, match=r"damaged ones: not what torch\.save writes"):
+        read(tmp_path / "released.pth.tar")

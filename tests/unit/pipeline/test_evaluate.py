@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import config, evaluate
+from pipeline import config, evaluate, predict
 from pipeline.evaluation.outputs import leaderboard
 from pipeline.evaluation.predictions import Predictions
 from sharding import storage
@@ -92,6 +92,23 @@ def test_a_split_without_labels_gives_predictions_for_the_leaderboard_and_no_sco
     assert all(sorted(line[1:]) == ["0", "1", "2"] for line in lines)
     assert run(root, "test") == 2
     assert "no labels to score against" in capsys.readouterr().err
+
+
+def test_a_network_whose_logits_are_not_finite_has_no_scores(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would name the first class of every video, which some are of."""
+    state = torch.load(root / "network.pt", weights_only=True)
+    state["model"]["classifier.bias"] += torch.nan
+    torch.save(state, tmp_path / "broken.pt")
+    where = [f"--checkpoint={tmp_path}/broken.pt", f"--data={root}/shards/validation"]
+    assert evaluate.main([*where, f"--out={tmp_path}/out", *VIEWS]) == 2
+    said = capsys.readouterr().err
+    assert "the logits of 5 of 5 videos are not finite, in fp32; the network's weights are of no use" in said
+    assert not (tmp_path / "out").exists()
+    assert predict.main([where[0], f"{root}/videos/3.webm", *VIEWS]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "3.webm: its logits are not finite, in fp32; the network's weights" in said.err
 
 
 def test_leaderboard_lines_are_those_of_each_version() -> None:

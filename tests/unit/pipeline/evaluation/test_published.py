@@ -92,6 +92,25 @@ def test_a_released_model_stays_the_network_that_its_score_is_of(root: Path, cha
         trained.published(V2, f"{root}/{V2}.pth.tar", None, [changed])
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (V2, "", "the file holds no weights, or damaged ones: it is empty"),
+        (V2, "<html>Sign in to download</html>", "the file holds no weights, or damaged ones: not what torch.save"),
+        (K400, None, "the weights do not fit the network; misshapen: classifier.bias is [174] but must be [400]"),
+    ],
+)  # fmt: skip
+def test_a_file_of_something_else_is_told_which_model_it_is_not(
+    root: Path, tmp_path: Path, name: str, content: str | None, says: str
+) -> None:
+    file = tmp_path / "file.pth.tar" if content is not None else root / f"{V2}.pth.tar"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError) as caught:
+        trained.published(name, str(file), None, SMALL)
+    assert str(caught.value).startswith(f"{file}: not the weights of {name}: {says}")
+
+
 def test_a_model_of_kinetics_has_its_400_classes_and_no_published_score(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
