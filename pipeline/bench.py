@@ -11,6 +11,7 @@ as the loader makes them. Nothing is written, but for the rates of this machine 
 """
 
 from collections.abc import Sequence
+from shlex import quote
 
 from pipeline import config as configuration
 from pipeline.measuring.film_rates import measure_films
@@ -36,14 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.save:
             measured.save(args.save)
             print(
-                f"rates of films here: {args.save}; python -m pipeline.plan --films {args.save} --cores ... --store ..."
+                f"rates of films here: {args.save}; python -m pipeline.plan --films {quote(args.save)} --cores ... --store ..."
             )
         return 0
     if args.what == "loader":
         print("\n".join(measure_loader(config, args.seconds).lines()))
         if args.save:
             measure_rates(config, args.seconds).save(args.save)
-            print(f"rates of this machine: {args.save}; python -m pipeline.plan --measured {args.save} ...")
+            print(
+                f"rates of this machine: {args.save}; python -m pipeline.plan --measured {quote(args.save)} ..."
+            )
         return 0
     if args.steps < 1:
         raise UserError(f"--steps {args.steps}: must be 1 or more")

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -81,7 +82,7 @@ def _build(args: argparse.Namespace) -> int:
         print(made.line())
     print(summary.line())
     if request.part.count > 1:
-        print(f"when all {request.part.count} tasks are done: blvnet-shard finalize {args.out}")
+        print(f"when all {request.part.count} tasks are done: blvnet-shard finalize {shlex.quote(args.out)}")
         return 0
     max_failures.check(summary.manifests)
     if archives is not None and args.spool is None:
@@ -190,7 +191,7 @@ def _inspect(args: argparse.Namespace) -> int:
         print(*split.lines(), sep="\n")
     print(f"{args.out}: {units.size(len(html))}, open it in a browser")
     if any(split.damaged for split in splits):
-        print(f"damaged samples: blvnet-shard verify {args.url} checks all of them")
+        print(f"damaged samples: blvnet-shard verify {shlex.quote(args.url)} checks all of them")
         return 1
     return 0
 

@@ -47,17 +47,24 @@ def table(counts: Ints, classes: Sequence[str]) -> str:
 
 
 def changes(evaluated: Sequence[Evaluated]) -> Iterator[str]:
-    """What each run gains and loses by class against the first one that was evaluated on the same split."""
-    first: dict[str, Evaluated] = {}
+    """What each run gains and loses by class against the first one that was evaluated on the same videos.
+
+    Of two data sets' splits of one name it is said that they are not compared.
+    """
+    bases: dict[str, list[Evaluated]] = {}
     for one in evaluated:
-        base = first.setdefault(one.answers.split, one)
-        if one is not base:
-            yield _change(base, one)
+        known = bases.setdefault(one.answers.split, [])
+        base = next((other for other in known if _same_videos(other, one)), None)
+        if base is not None:
+            yield _section(base, one, _difference(base, one))
+            continue
+        if known:
+            yield _section(known[0], one, _OTHER_VIDEOS)
+        known.append(one)
 
 
-def _change(base: Evaluated, other: Evaluated) -> str:
+def _section(base: Evaluated, other: Evaluated, content: str) -> str:
     heading = f"{name(other)} against {name(base)}: {escape(other.answers.split)}"
-    content = _difference(base, other) if _same_videos(base, other) else _OTHER_VIDEOS
     return f"<section>\n<h2>{heading}</h2>\n{content}\n</section>"
 
 

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 from pipeline import config as configuration
@@ -175,10 +176,11 @@ def farewell(config: Config, best: dict[str, Any]) -> list[str]:
         return [f"done: {folder}"]
     file = f"{folder}/checkpoints/best.json"
     name, score = ("top-1", best["top1"]) if "top1" in best else ("mean average precision", best["map"])
+    split, run = quote(f"{data.root}/{data.validation}"), quote(folder)
     return [
         f"done: best validation {name} {score:.2f} % after step {best['step']}: {file}",
-        f"  next: python -m pipeline.evaluate --checkpoint {file} --data {data.root}/{data.validation} --out {folder}",
-        f"        python -m pipeline.report {folder}",
+        f"  next: python -m pipeline.evaluate --checkpoint {quote(file)} --data {split} --out {run}",
+        f"        python -m pipeline.report {run}",
     ]
 
 

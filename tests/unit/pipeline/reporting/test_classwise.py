@@ -64,6 +64,17 @@ def test_each_is_held_against_the_first_of_its_split() -> None:
     assert headings == ["b against a: val", "c against a: val"]
 
 
+def test_runs_on_two_data_sets_are_each_held_against_the_first_of_their_own() -> None:
+    def on_other_videos(name: str) -> Evaluated:
+        one = evaluated(name, 0, 0, 1, 1, 2)
+        return one._replace(answers=replace(one.answers, keys=list("vwxyz")))
+
+    runs = [evaluated("a", 0, 0, 1, 1, 2), on_other_videos("x"), on_other_videos("y")]
+    other, same = classwise.changes(runs)
+    assert "x against a" in Parsed(other).text and "no comparison: " in other
+    assert "y against x" in Parsed(same).text and "Gains and losses" in same
+
+
 def test_what_cannot_be_compared_or_was_seen_otherwise_is_said() -> None:
     one, other = evaluated("a", 0, 0, 1, 1, 2), evaluated("b", 0, 0, 1, 1, 2, views=10)
     assert "saw the videos in other ways" in next(classwise.changes([one, other]))

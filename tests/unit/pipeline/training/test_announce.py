@@ -1,6 +1,7 @@
 """What a run says of itself: what it is, what changed, what is odd, what to do next."""
 
 import os
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -148,3 +149,10 @@ def test_the_end_says_what_is_best_and_what_to_do_next() -> None:
         in commands[0]
     )
     assert "pipeline.report s3://b/run" in commands[1]
+
+
+def test_the_commands_at_the_end_can_be_typed_as_they_stand() -> None:
+    _, *commands = announce.farewell(settings(run__folder="/runs/my first run"), {"top1": 1.0, "step": 4})
+    words = [shlex.split(command) for command in commands]
+    assert words[0][-1] == "/runs/my first run" == words[1][-1]
+    assert "/runs/my first run/checkpoints/best.json" in words[0]
