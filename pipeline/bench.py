@@ -36,9 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(measured.lines()))
         if args.save:
             measured.save(args.save)
-            print(
-                f"rates of films here: {args.save}; python -m pipeline.plan --films {quote(args.save)} --cores ... --store ..."
-            )
+            command = f"python -m pipeline.plan --films {quote(args.save)} --cores ... --store ..."
+            print(f"rates of films here: {args.save}; {command}")
         return 0
     if args.what == "loader":
         print("\n".join(measure_loader(config, args.seconds).lines()))
