@@ -4,14 +4,19 @@ from dataclasses import dataclass
 from statistics import mean
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.evaluation import confusion
 from pipeline.evaluation.average_precision import average_precisions
+from pipeline.evaluation.finite import unfit
 from pipeline.evaluation.predictions import Predictions
 from pipeline.labels import loss, tensors
 from pipeline.run.checkpoint import Merit
 from sharding.errors import UserError
+
+_LAST = -1e30
 
 
 @dataclass(frozen=True)
@@ -57,21 +62,24 @@ class SeveralScores:
 
 
 def rate(predictions: Predictions) -> Scores | SeveralScores:
-    """The scores of `predictions`, by what labels their videos have; `UserError` where a video has none."""
+    """The scores of `predictions`, by what labels their videos have; `UserError` where a video has none.
+
+    Logits that are not finite are a wrong answer, and make the loss NaN.
+    """
     return score_several(predictions) if tensors.are_several(predictions.labels) else score(predictions)
 
 
 def score_several(predictions: Predictions) -> SeveralScores:
     """The scores of videos with several labels each; `UserError` where a video has none."""
-    logits, labels = predictions.logits, predictions.labels
-    hits = _hits(predictions)
-    found = average_precisions(labels.numpy() == 1, logits.numpy())
+    labels, answers = predictions.labels, _answers(predictions)
+    hit1, hit5 = _hits(answers, labels)
+    found = average_precisions(labels.numpy() == 1, answers.numpy())
     known = found[~np.isnan(found)]
     return SeveralScores(
         map=100 * float(known.mean()),
-        hit1=hits[0],
-        hit5=hits[1],
-        loss=loss.of(logits, labels).item(),
+        hit1=hit1,
+        hit5=hit5,
+        loss=loss.of(predictions.logits, labels).item(),
         videos=len(labels),
         classes=len(known),
         classes_without=len(found) - len(known),
@@ -80,25 +88,31 @@ def score_several(predictions: Predictions) -> SeveralScores:
 
 def score(predictions: Predictions) -> Scores:
     """The scores of videos with one label each; `UserError` where a video has none."""
-    logits, labels = predictions.logits, predictions.labels
-    top1, top5 = _hits(predictions)
-    classes = confusion.class_scores(confusion.matrix(labels.numpy(), logits.numpy()))
+    labels, answers = predictions.labels, _answers(predictions)
+    top1, top5 = _hits(answers, labels)
+    classes = confusion.class_scores(confusion.matrix(labels.numpy(), answers.numpy()))
     return Scores(
         top1=top1,
         top5=top5,
         mean_class=mean(each.accuracy for each in classes),
-        loss=loss.of(logits, labels).item(),
+        loss=loss.of(predictions.logits, labels).item(),
         videos=len(labels),
     )
 
 
-def _hits(predictions: Predictions) -> tuple[float, float]:
-    """Percent of the videos of which the first answer is right, and any of the first five."""
-    unknown: Tensor = tensors.some_unknown(predictions.labels)
+def _answers(predictions: Predictions) -> Tensor:
+    """The logits, with some by which a video's labels come last in place of those that are not finite."""
+    labels, logits = predictions.labels, predictions.logits
+    unknown = tensors.some_unknown(labels)
     if unknown.any():
         raise UserError(
             f"sample {predictions.keys[int(unknown.int().argmax())]} has no label to score against"
         )
-    right = loss.right(predictions.logits, predictions.labels)
-    first, five = (100 * right.double() / len(unknown)).tolist()
+    rows = labels if tensors.are_several(labels) else F.one_hot(labels, logits.shape[1])
+    return torch.where(unfit(logits)[:, None], _LAST * rows, logits)
+
+
+def _hits(answers: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Percent of the videos of which the first answer is right, and any of the first five."""
+    first, five = (100 * loss.right(answers, labels).double() / len(labels)).tolist()
     return first, five

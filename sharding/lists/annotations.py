@@ -62,9 +62,7 @@ def narrowed(every: Iterator[Annotations], file: Path) -> Iterator[Annotations]:
         number = {name: i for i, name in enumerate(listed.classes)}
         for name in names:
             if name not in number:
-                near = get_close_matches(name, listed.classes, 1)
-                meant = f"; did you mean {near[0]!r}?" if near else ""
-                raise UserError(f"{file}: the data set has no class {name!r}{meant}")
+                raise UserError(f"{file}: the data set has no class {name!r}; {_meant(name, listed.classes)}")
         new = {number[name]: i for i, name in enumerate(names)}
         kept = (v._replace(label=_renumbered(v.label, new)) for v in listed.videos)
         videos = [v for v in kept if v.label is not None]
@@ -74,6 +72,13 @@ def narrowed(every: Iterator[Annotations], file: Path) -> Iterator[Annotations]:
                 "name the splits to build, such as --split train --split validation"
             )
         yield replace(listed, classes=names, videos=videos, left_out=len(listed.videos) - len(videos))
+
+
+def _meant(name: str, classes: list[str]) -> str:
+    """Which of `classes` a `name` that is none of them most likely is, whatever its capitals."""
+    plain = {known.casefold(): known for known in classes}
+    near = get_close_matches(name.casefold(), plain, 1)
+    return f"did you mean {plain[near[0]]!r}?" if near else f"its {len(classes)} are such as {classes[0]!r}"
 
 
 def _renumbered(label: int | tuple[int, ...] | None, new: dict[int, int]) -> int | tuple[int, ...] | None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.average_precision import average_precisions, class_precisions
 from pipeline.evaluation.predictions import Predictions
-from pipeline.evaluation.scores import rate, score_several
+from pipeline.evaluation.scores import Scores, rate, score_several
 from sharding.errors import UserError
 
 
@@ -102,3 +103,20 @@ def test_a_video_without_labels_cannot_be_scored() -> None:
     labels[2] = -1
     with pytest.raises(UserError, match="sample c has no label to score against"):
         rate(Predictions(["a", "b", "c", "d"], labels, LOGITS))
+
+
+@pytest.mark.parametrize("fault", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_not_finite_are_wrong_answers(fault: float) -> None:
+    """Sorted with others, NaN would come first: in every class, of which one may be right."""
+    one = Predictions(["a", "b", "c", "d"], torch.tensor([1, 1, 1, 2]), LOGITS.clone())
+    one.logits[:2] = fault
+    one.logits[2, 3] = fault
+    scores = rate(one)
+    assert isinstance(scores, Scores) and not math.isfinite(scores.loss)
+    assert (scores.top1, scores.top5, scores.mean_class) == (25, 100, 50)
+    broken = LOGITS.clone()
+    broken[3, 0] = fault
+    several = rate(Predictions(["a", "b", "c", "d"], LABELS, broken))
+    last = LOGITS.clone()
+    last[3] = torch.tensor([0, 0, 0, -99.0])
+    assert replace(several, loss=0) == replace(rate(Predictions(["a", "b", "c", "d"], LABELS, last)), loss=0)

@@ -241,7 +241,8 @@ def test_only_some_classes_of_something_something(tmp_path: Path, dataset: str) 
     ("names", "split", "message"),
     [
         (["Pushing something left to right"], "train", f"has no class .*; did you mean '{CLASSES[0]}'"),
-        (["Sleeping"], "train", "only.txt: the data set has no class 'Sleeping'$"),
+        (["Sleeping"], "train", f"the data set has no class 'Sleeping'; its .* are such as '{CLASSES[0]}'"),
+        ([CLASSES[0].upper()], "train", f"; did you mean '{CLASSES[0]}'"),
         ([CLASSES[0], CLASSES[0]], "train", "only.txt: class .* appears twice"),
         ([], "train", "only.txt: no classes in it"),
         ([CLASSES[0]], "validation", "split validation has no labelled video of these classes"),
