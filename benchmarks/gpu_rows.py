@@ -19,7 +19,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-OPTIONAL = {
+NEEDED = {
+    "torchvision": "torchvision",
+    "numpy": "numpy",
+    "pydantic": "pydantic",
+    "yaml": "pyyaml",
+    "smart_open": "smart_open",
+    "isal": "isal",
+    "simplejpeg": "simplejpeg",
+    "av": "av",
+    "tqdm": "tqdm",
+    "tensorboard": "tensorboard",
+    "turbojpeg": "turbojpeg",
     "pytest": "pytest",
     "pytest_timeout": "pytest-timeout",
     "xdist": "pytest-xdist",
@@ -28,7 +39,7 @@ OPTIONAL = {
     "torchcodec": "torchcodec",
     "nvidia.nvimgcodec": "nvidia-nvimgcodec-cu12",
 }
-"""Modules that some rows need, and the packages that hold them."""
+"""Modules that some rows need, the program's own needs first, and the packages that hold them."""
 
 Values = dict[str, Any]
 
@@ -51,15 +62,20 @@ def environment(options: argparse.Namespace) -> None:
     """What this machine is, and what is missing on it."""
     import torch
 
-    versions = {
-        name: metadata.version(name) for name in ("torch", "torchvision", "triton") if find_spec(name)
-    }
-    missing = [package for module, package in OPTIONAL.items() if not _is_there(module)]
+    missing = [package for module, package in NEEDED.items() if not _is_there(module)]
     name = "CPU"
     if options.device == "cuda":
         given = torch.cuda.get_device_properties(0)
         name = f"{given.name}, {given.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+    versions = {package: _version(package) for package in ("torch", "torchvision", "triton")}
     say(name, cores=len(os.sched_getaffinity(0)), **versions, to_bring=", ".join(missing) or "nothing")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # or it goes by another name, as torch's own builds of triton do
+        return "?"
 
 
 def _is_there(module: str) -> bool:
@@ -71,20 +87,14 @@ def _is_there(module: str) -> bool:
 
 def tests(options: argparse.Namespace) -> None:
     """The GPU tests, counted as they go, those that fail by name."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-n0",
-        "-v",
-        "-rN",
-        "--color=no",
-        "-p",
-        "no:cacheprovider",
-        "tests/gpu",
-    ]
+    # Without the options of pyproject.toml, which are those of a package that may be missing.
+    command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-v", "-rfE", "--tb=line", "--color=no"]
+    command += ["-p", "no:cacheprovider", "tests/gpu"]
+    wide = {**os.environ, "COLUMNS": "300"}  # for reasons in full
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=wide
+    ) as running:
         assert running.stdout
         last = ""
         for line in running.stdout:
@@ -96,6 +106,9 @@ def tests(options: argparse.Namespace) -> None:
                     say(name.rpartition("/")[2], failed="see: python -m pytest -n0 " + name)
                 if sum(counts.values()) % 10 == 0:
                     say("all tests", **counts)
+            elif found := re.match(r"(?:FAILED|ERROR) (\S+::.+?) - (.+)", line):  # at the end
+                name, reason = found.groups()
+                say(name.rpartition("/")[2], failed=reason[:200])
     say("all tests", **counts)
     if not any(counts.values()):
         say("all tests", failed=last[:200])
@@ -106,38 +119,40 @@ def step(options: argparse.Namespace) -> None:
     import torch
 
     from benchmarks.training_step import Trainer, cost
-    from pipeline.training.utilisation import peak_flops
 
     name, precision, form, how, *batches = options.arguments
     device = torch.device(options.device)
     torch.backends.cudnn.benchmark = True
     label = f"{name} {precision} {'' if form == '-' else form + ' '}{how}"
     gmacs, parameters = cost(name, options.size)
-    peak = peak_flops(torch.cuda.get_device_name(), precision) if options.device == "cuda" else None
-
-    def measured(trainer: Trainer, batch: int) -> Values:
-        rates = trainer.rates(batch, options.seconds)
-        used = {"of_peak": f"{6e9 * gmacs * rates.training / peak:.0%}"} if peak else {}
-        return {
-            "training_per_s": round(rates.training, 1),
-            "inference_per_s": round(rates.inference, 1),
-            "peak_mib": round(rates.peak_mib),
-            "gmacs": round(gmacs, 2),
-            "parameters_m": round(parameters, 2),
-            **used,
-        }
-
+    peak = _peak(precision) if options.device == "cuda" else None
     made: list[Trainer] = []
 
-    def make() -> Values:
-        chosen: Any = None if form == "-" else form
-        made.append(Trainer(name, precision, device, options.size, chosen, how == "compiled"))
-        return measured(made[0], int(batches[0]))
+    def measured(row: str, batch: int) -> Values:
+        if not made:
+            chosen: Any = None if form == "-" else form
+            made.append(Trainer(name, precision, device, options.size, chosen, how == "compiled"))
+        training, peak_mib = made[0].training(batch, options.seconds)
+        used = {"of_peak": f"{6e9 * gmacs * training / peak:.0%}"} if peak else {}
+        values = {"training_per_s": round(training, 1), "peak_mib": round(peak_mib), **used}
+        values |= {"gmacs": round(gmacs, 2), "parameters_m": round(parameters, 2)}
+        say(row, **values)  # for inference a compiler begins anew, and may be cut off
+        return {**values, "inference_per_s": round(made[0].inference(batch, options.seconds / 2), 1)}
 
-    guarded(f"{label}, batch {batches[0]}", make)
-    for batch in batches[1:]:
-        if made:
-            guarded(f"{label}, batch {batch}", lambda: measured(made[0], int(batch)))  # noqa: B023
+    for batch in batches:
+        row = f"{label}, batch {batch}"
+        guarded(row, functools.partial(measured, row, int(batch)))
+
+
+def _peak(precision: str) -> float | None:
+    """The device's FLOP/s at most; None where that is not known, or the program's own needs are not installed."""
+    import torch
+
+    try:
+        from pipeline.training.utilisation import peak_flops
+    except ModuleNotFoundError:  # the first row names it, and a step needs torch alone
+        return None
+    return peak_flops(torch.cuda.get_device_name(), precision)
 
 
 def _shards(options: argparse.Namespace) -> Path:
@@ -230,7 +245,8 @@ def _trained(arguments: list[str], run: Path) -> Values:
     )
     seconds = time.monotonic() - began
     if done.returncode:
-        raise RuntimeError((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        raise RuntimeError(f"status {done.returncode}: {said}")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["kind"] == "train"]
     late = steps[len(steps) // 2 :]  # without the start

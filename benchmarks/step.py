@@ -146,12 +146,17 @@ def peak_memory(side: str, mode: str, options: argparse.Namespace) -> float:
 def own_peak(side: str, mode: str, options: argparse.Namespace) -> float:
     """What this process's resident memory rises by at most in two steps of a side, MiB (Linux)."""
     clips = clips_for(side, options.batch, options.size, "cpu")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-    before = resident("VmRSS")
+    before = resident_anew()
     model = build(side, options.depth, "cpu").train(mode == "training")
     for _ in range(2):
         step(model, clips, mode)
     return resident("VmHWM") - before
+
+
+def resident_anew() -> float:
+    """What is resident now, MiB; the peak starts again from here."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")
 
 
 def resident(field: str) -> float:
@@ -187,11 +192,11 @@ def print_peers(options: argparse.Namespace) -> None:
 
 def peer_rates(name: str, precision: str, options: argparse.Namespace) -> training_step.Rates:
     """In this process; on the CPU the peak is what its resident memory rises by (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-    before = resident("VmRSS")
+    on_gpu = options.device == "cuda"
+    before = 0.0 if on_gpu else resident_anew()
     trainer = training_step.Trainer(name, precision, torch.device(options.device), options.size)
     rates = trainer.rates(options.batch, options.seconds)
-    return rates if options.device == "cuda" else rates._replace(peak_mib=resident("VmHWM") - before)
+    return rates if on_gpu else rates._replace(peak_mib=resident("VmHWM") - before)
 
 
 def rates_alone(name: str, precision: str, options: argparse.Namespace) -> training_step.Rates:

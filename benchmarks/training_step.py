@@ -88,17 +88,25 @@ class Trainer:
         )
 
     def rates(self, batch: int, seconds: float) -> Rates:
-        """Of batches of so many clips, in about so many seconds for each of the two."""
-        clips = self._clips(batch)
-        labels = torch.zeros(batch, dtype=torch.int64, device=self._device)
+        """Of batches of so many clips, in about so many seconds, and half of them for inference."""
+        training, peak_mib = self.training(batch, seconds)
+        return Rates(training, self.inference(batch, seconds / 2), peak_mib)
+
+    def training(self, batch: int, seconds: float) -> tuple[float, float]:
+        """Clips a second, of batches of so many, in about so many seconds; and the peak memory of a GPU, MiB."""
+        clips, labels = self._clips(batch), torch.zeros(batch, dtype=torch.int64, device=self._device)
         self._model.train()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        training = batch * self._often(lambda: self._train(clips, labels), seconds)
+        rate = batch * self._often(lambda: self._train(clips, labels), seconds)
         peak = torch.cuda.max_memory_allocated(self._device) / 2**20 if self._device.type == "cuda" else 0.0
+        return rate, peak
+
+    def inference(self, batch: int, seconds: float) -> float:
+        """Clips a second without gradients."""
+        clips = self._clips(batch)
         self._model.eval()
-        inference = batch * self._often(lambda: self._infer(clips), seconds / 2)
-        return Rates(training, inference, peak)
+        return batch * self._often(lambda: self._infer(clips), seconds)
 
     def _clips(self, batch: int) -> Tensor:
         """Uint8 in channels-last memory, as the loader's arrive."""

@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,17 @@ from xdist.scheduler import LoadFileScheduling
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
-# The object stores, each started once for all tests.
-pytest_plugins = ["tests.stores"]
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # what it is a part of
+        return False
+
+
+# The object stores, each started once for all tests. A machine for the tests of a GPU may have none of their clients.
+_CLIENTS = ("boto3", "google.cloud.storage", "azure.storage.blob")
+pytest_plugins = ["tests.stores"] if all(map(_is_there, _CLIENTS)) else []
 
 
 class Scheduling(LoadFileScheduling):  # type: ignore[misc]

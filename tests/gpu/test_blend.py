@@ -7,37 +7,53 @@ from torch import Tensor
 from blvnet import BLVNetTAM
 from blvnet.tam import FORMS, Form, TemporalAggregation
 from blvnet.tam_choice import fastest, set_form, trial
+from tests.gpu import ON_GPU
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+pytestmark = ON_GPU
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
 
 
 def found(
-    form: Form, dtype: torch.dtype, shape: tuple[int, int, int], taps: int, compiled: bool
+    form: Form,
+    dtype: torch.dtype,
+    shape: tuple[int, int, int],
+    taps: int,
+    values: torch.dtype,
+    compiled: bool = False,
 ) -> list[Tensor]:
-    """Outputs and gradients of all three ways to call an aggregation."""
+    """Outputs and gradients of all three ways to call an aggregation, in `dtype`, of numbers that `values` can hold."""
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, device="cuda").to(values).to(dtype)
+
     torch.manual_seed(0)
     tam = TemporalAggregation(shape[0], taps).cuda()
+    # No form rounds these weights, or the sum of two: so that all have the same sums, and ReLU the same signs.
+    tam.weight.data.mul_(16).round_().div_(16)
     tam.form = form
     tensors = []
     for blend in (tam.forward, tam.split, tam.split_pairs):
         frames = 4
-        x = torch.randn(3 * frames, *shape, device="cuda").to(dtype)
-        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        x = draw(3 * frames, *shape).contiguous(memory_format=torch.channels_last).requires_grad_()
         call = torch.compile(blend, fullgraph=True) if compiled else blend
         with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
             outs = call(x, frames)
         outs = (outs,) if isinstance(outs, Tensor) else outs
-        weigh = [torch.randn_like(out) for out in outs]
+        weigh = [draw(*out.shape) for out in outs]
         tensors += [*outs, *torch.autograd.grad(outs, (x, tam.weight), weigh)]
     return tensors
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 @pytest.mark.parametrize("shape", [(64, 14, 14), (70, 5, 3), (1, 1, 1)])
-@pytest.mark.parametrize("taps", [1, 3, 4, 7])
-def test_forms_agree(taps: int, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
-    agree(("kernel", "convolution"), taps, shape, dtype, compiled=False)
+def test_forms_agree(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    agree(("kernel", "convolution"), 3, shape, dtype, compiled=False)
+
+
+# The other combinations would be compiled for a minute; the interpreter has them all.
+@pytest.mark.parametrize("taps", [1, 4, 7])
+def test_forms_agree_for_any_number_of_taps(taps: int) -> None:
+    agree(("kernel", "convolution"), taps, (70, 5, 3), torch.bfloat16, compiled=False)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -48,14 +64,12 @@ def test_forms_agree_where_a_compiler_is_at_work(compiled: bool) -> None:
 def agree(
     forms: tuple[Form, ...], taps: int, shape: tuple[int, int, int], dtype: torch.dtype, compiled: bool
 ) -> None:
-    expected = found("sum", torch.float32, shape, taps, compiled=False)
-    scale = [float(tensor.abs().max()) for tensor in expected]
+    expected = found("sum", torch.float32, shape, taps, dtype)
     for form in forms:
-        for one, other, largest in zip(
-            found(form, dtype, shape, taps, compiled), expected, scale, strict=True
-        ):
-            # A ReLU at zero may let the one through and not the other: on average, not at every place.
-            assert (one.float() - other).abs().mean() <= TOLERANCE[dtype] * max(largest, 1e-3), form
+        for one, other in zip(found(form, dtype, shape, taps, dtype, compiled), expected, strict=True):
+            # On average, not at every place: sums of one sign and of the other are a rounding apart.
+            error = (one.float() - other).abs().mean()
+            assert error <= TOLERANCE[dtype] * max(float(other.abs().max()), 1e-3), form
 
 
 def test_more_values_than_32_bits_can_number() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from benchmarks import gpu, gpu_rows
 from benchmarks.gpu import Group, Table
+from tests.processes import ROOT
 
 
 def kinds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
@@ -35,6 +38,8 @@ def test_rows_are_there_as_soon_as_they_are_known(tmp_path: Path, monkeypatch: p
         monkeypatch,
         tmp_path,
         "print('a library says something')\n"
+        "print('{and: so does this')\n"
+        "print('{}')\n"
         "print(json.dumps({'row': 'first', 'clips_per_s': 1.5}), flush=True)\n"
         "while not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
         "print(json.dumps({'row': 'second', 'failed': 'out of memory: a | b'}), flush=True)\n",
@@ -88,11 +93,48 @@ def test_what_has_no_time_left_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     assert read(tmp_path / "out") == [{"group": "a", "row": "x", "failed": "no time was left"}]
 
 
-def test_the_newest_of_a_name_stands_in_the_table(tmp_path: Path) -> None:
+def test_the_newest_of_a_name_stands_in_the_table_and_what_was_known_before(tmp_path: Path) -> None:
     table = Table(tmp_path, "command")
     for passed in (1, 2):
         table.add("tests", {"row": "all", "passed": passed})
-    assert "| all | 2 |" in table.page() and "| all | 1 |" not in table.page()
+    table.add("tests", {"row": "all", "failed": "cut off"})
+    assert "| all | 2 | cut off |" in table.page() and "| all | 1 |" not in table.page()
+
+
+def test_a_process_that_left_its_session_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds(
+        monkeypatch,
+        tmp_path,
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+        "print(json.dumps({'row': 'child', 'pid': child.pid}), flush=True)\n"
+        "time.sleep(600)\n",
+    )
+    now = 0.0
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: now))
+    rows = gpu.rows_of(Group("b", 60, ["hangs"]), [], limit_s=60)
+    pid = int(str(next(rows)["pid"]))
+    now = 60.0
+    try:
+        assert list(rows) == [{"row": "hangs", "failed": "cut off after 60 s"}]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+WITHOUT = """
+import sys
+for client in ("boto3", "azure", "google"):
+    sys.modules[client] = None
+import pytest
+sys.exit(pytest.main(["-o", "addopts=", "-q", "-p", "no:cacheprovider", "tests/gpu"]))
+"""
+
+
+def test_the_gpus_tests_need_no_client_of_a_store() -> None:
+    command = [sys.executable, "-c", WITHOUT]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_most_important_rows_come_first_and_all_are_known() -> None:
@@ -123,7 +165,7 @@ def test_a_row_that_fails_says_why(capsys: pytest.CaptureFixture[str]) -> None:
 def test_it_needs_no_gpu_to_say_what_it_lacks(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(gpu_rows.OPTIONAL, "no_such_module_here", "a-package")
+    monkeypatch.setitem(gpu_rows.NEEDED, "no_such_module_here", "a-package")
     monkeypatch.setattr(sys, "argv", ["gpu_rows", "environment", "--device", "cpu"])
     gpu_rows.main()
     row = json.loads(capsys.readouterr().out)
@@ -132,3 +174,18 @@ def test_it_needs_no_gpu_to_say_what_it_lacks(
         and row["cores"] == len(os.sched_getaffinity(0))
         and "a-package" in row["to_bring"]
     )
+
+
+def test_a_test_that_fails_is_a_row_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_rows.os, "environ", {**os.environ, "PYTHONPATH": ""})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests" / "gpu").mkdir(parents=True)
+    (tmp_path / "tests" / "gpu" / "test_it.py").write_text(
+        "def test_right():\n    pass\n\n\ndef test_wrong():\n    raise ValueError('a | b')\n"
+    )
+    gpu_rows.tests(SimpleNamespace())  # type: ignore[arg-type]
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert rows[-2] == {"row": "test_it.py::test_wrong", "failed": "ValueError: a | b"}
+    assert rows[-1] == {"row": "all tests", "passed": 1, "failed": 1, "skipped": 0}
