@@ -6,8 +6,8 @@ Runs the GPU tests; training steps (forms of TAM, eager and compiled, bf16 and f
 TSM, TSN and ResNet-50 beside them); JPEG decoding on the device beside a core's; and shards to trained steps by number
 of loader processes. Each group of rows is a process with a limit of time: one that fails or is cut off leaves a row
 that says so. After each row DIR/rows.jsonl and DIR/report.md are as complete as they can be, so that a machine that is
-taken away leaves a table. Nothing is downloaded; the first row names the packages that are worth bringing. `--device
-cpu` tries all of it with tiny sizes where there is no GPU; those figures mean nothing.
+taken away leaves a table; nothing else is kept. Nothing is downloaded; the first row names the packages that are worth
+bringing. `--device cpu` tries all of it with tiny sizes where there is no GPU; those figures mean nothing.
 """
 
 import argparse
@@ -58,11 +58,11 @@ def groups(cores: int) -> list[Group]:
         _step(30, "resnet-50", "bf16", "-", "eager", 256),
         _step(60, ours, "bf16", "compiled", "eager", 32),
         _step(30, ours, "fp16", "kernel", "eager", 32),
-        _step(40, "blvnet-50-f32x2", "bf16", "kernel", "eager", 8, 16),
+        _step(90, "blvnet-50-f32x2", "bf16", "kernel", "eager", 8, 16),
         _step(40, "blvnet-101-f8x2", "bf16", "kernel", "eager", 32),
         _step(90, ours, "bf16", "sum", "compiled", 32),
         _step(40, "blvnet-50-f16x2", "bf16", "kernel", "eager", 16, 32),
-        _step(40, "blvnet-101-f32x2", "bf16", "kernel", "eager", 8),
+        _step(90, "blvnet-101-f32x2", "bf16", "kernel", "eager", 8),
         _step(40, "tsm-50-16f", "bf16", "-", "eager", 32),
         _step(40, "tsn-50-8f", "bf16", "-", "eager", 64),
         _step(90, ours, "bf16", "convolution", "compiled", 32),
@@ -191,16 +191,18 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the table, shards and runs")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the table")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     args = parser.parse_args()
     chosen = groups(len(os.sched_getaffinity(0)))
-    options = ["--device", args.device, "--out", str(args.out)]
-    if args.device == "cpu":
-        chosen = tiny(chosen)
-        options += ["--size", "64", "--seconds", "0.1"]
     table = Table(args.out, f"python -m benchmarks.gpu --minutes {args.minutes:g} --device {args.device}")
-    measure(chosen, options, args.minutes, table)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # no process, no folder is left
+    with tempfile.TemporaryDirectory(prefix="gpu-benchmark.") as work:  # shards and runs
+        options = ["--device", args.device, "--work", work]
+        if args.device == "cpu":
+            chosen = tiny(chosen)
+            options += ["--size", "64", "--seconds", "0.1"]
+        measure(chosen, options, args.minutes, table)
 
 
 if __name__ == "__main__":

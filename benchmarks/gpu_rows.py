@@ -37,7 +37,7 @@ NEEDED = {
     "hypothesis": "hypothesis",
     "PIL": "pillow",
     "torchcodec": "torchcodec",
-    "nvidia.nvimgcodec": "nvidia-nvimgcodec-cu12",
+    "nvidia.nvimgcodec": "nvidia-nvimgcodec-cu{cuda}",
 }
 """Modules that some rows need, the program's own needs first, and the packages that hold them."""
 
@@ -62,7 +62,8 @@ def environment(options: argparse.Namespace) -> None:
     """What this machine is, and what is missing on it."""
     import torch
 
-    missing = [package for module, package in NEEDED.items() if not _is_there(module)]
+    cuda = (torch.version.cuda or "12").partition(".")[0]
+    missing = [package.format(cuda=cuda) for module, package in NEEDED.items() if not _is_there(module)]
     name = "CPU"
     if options.device == "cuda":
         given = torch.cuda.get_device_properties(0)
@@ -159,7 +160,7 @@ def _shards(options: argparse.Namespace) -> Path:
     """The made-up data set, which the rows share."""
     from benchmarks import made_shards
 
-    folder = Path(options.out) / "shards"
+    folder = Path(options.work) / "shards"
     samples, frames, width, height = (1024, 45, 455, 256) if options.size > 64 else (32, 12, 64, 48)
     for split, count in (("train", samples), ("validation", 16)):
         if not (folder / split / "manifest.json").exists():
@@ -213,7 +214,7 @@ def stream(options: argparse.Namespace) -> None:
     tiny = options.size <= 64
     name = "demo" if tiny else "blvnet-tam-50-f8x2-v2"
     for workers in options.arguments:
-        run = Path(options.out) / f"run-{workers}-{os.getpid()}"
+        run = Path(options.work) / f"run-{workers}-{os.getpid()}"
         overrides = [
             *(f"data.root={folder}", f"run.folder={run}", f"data.workers={workers}", "init.reference=null"),
             *(
@@ -268,7 +269,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=224, help="height and width of a clip")
     parser.add_argument("--seconds", type=float, default=1.5, help="that a rate is measured for")
-    parser.add_argument("--out", default=".", help="folder for shards and runs")
+    parser.add_argument("--work", default=".", help="folder for shards and runs")
     options = parser.parse_args()
     KINDS[options.kind](options)
 

@@ -12,7 +12,7 @@ from torchvision.models import resnet50
 
 from benchmarks.peers import tsm, tsn
 from benchmarks.plain_network import PlainBLVNetTAM
-from blvnet import BLVNetTAM
+from blvnet import BLVNetTAM, tam_op
 from blvnet.tam import Form
 from blvnet.tam_choice import set_form
 from pipeline.training.normalise import Normaliser
@@ -79,6 +79,8 @@ class Trainer:
         self._network, self._size, self._device = network(name), size, device
         self._model = self._network.build().to(device)
         if isinstance(self._model, BLVNetTAM):
+            if form == "kernel" and device.type == "cuda" and not tam_op.AVAILABLE:
+                raise RuntimeError("triton, a C compiler or Python's headers are missing")
             set_form(self._model, form)
         self._run = torch.compile(self._model) if compiled else self._model
         self._normalise = Normaliser(device)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from blvnet.model import BLVNetTAM
-from blvnet.tam import FORMS, Form, TemporalAggregation
+from blvnet.tam import FORMS, Form, TemporalAggregation, form_for
 
 _ROUNDS, _CALLS = 3, 5
 
@@ -46,7 +46,8 @@ def trial(
 ) -> Callable[[Form], float]:
     """What a form takes for all blends of a training step on `clips` clips of `size` pixels, forward and backward.
 
-    The activations are of `dtype`, and the step runs in `autocast`. The model is as before after it.
+    The activations are of `dtype`, and the step runs in `autocast`. The model is as before after it. Raises
+    RuntimeError for a form that is not to be had, in place of which another would blend.
     """
     device = model.classifier.weight.device
 
@@ -56,6 +57,8 @@ def trial(
             channels = module.weight.shape[0]
             shape = (clips * frames, channels, side, side)
             x = torch.ones(shape, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
+            if form_for(x, form) != form:
+                raise RuntimeError(f"{form} is not to be had here")
             before, module.form = module.form, form
             try:
                 total += _seconds(blend, x.requires_grad_(), module.weight, frames, autocast)

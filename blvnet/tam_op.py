@@ -6,17 +6,22 @@ float32, and so is the weight's gradient until it takes the weight's format.
 
 import os
 import shutil
+import sysconfig
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-AVAILABLE = find_spec("triton") is not None and bool(
-    os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+AVAILABLE = (
+    find_spec("triton") is not None
+    and bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
+    # Debian has another scheme by default, which triton passes by too.
+    and Path(sysconfig.get_path("include", "posix_prefix"), "Python.h").exists()
 )
-"""Whether triton is installed, with the compiler that it calls; it is not imported for that."""
+"""Whether triton is installed, with the C compiler and Python's headers that it needs; it is not imported for that."""
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from blvnet import BLVNetTAM
+from blvnet import BLVNetTAM, tam_op
 from blvnet.tam import Form
 from blvnet.tam_choice import fastest, set_form, trial
 from pipeline import config as configuration
@@ -34,11 +34,17 @@ def settle_blend(model: BLVNetTAM, config: Config, world: World, kept: Form | No
     """Let `model`, on the rank's device, blend frames as `run.blend` says; returns how, None on the CPU and of images.
 
     With "auto" the main process tries each form, and all ranks take the fastest: what differs is the rounding. A run
-    that goes on has `kept` its choice. A deterministic run chooses without a clock.
+    that goes on has `kept` its choice. A deterministic run chooses without a clock. Raises `UserError` where what is
+    asked for is not to be had.
     """
     if world.device.type != "cuda" or model.num_frames == 1:
         return None
     form: Form | None = None
+    if config.run.blend == "kernel" and not tam_op.AVAILABLE:
+        raise UserError(
+            "run.blend=kernel: needs triton, a C compiler (gcc or clang) and Python's headers (python3-dev), and not "
+            "all are here; install them, or choose run.blend=convolution"
+        )
     if config.run.blend != "auto":
         form = config.run.blend
     elif not config.run.deterministic and kept is None:

@@ -21,6 +21,7 @@ PEAK_TFLOPS = {
     "H100 PCIe": {"bf16": 756.0, "fp16": 756.0, "tf32": 378.0},
     "H100 NVL": {"bf16": 835.0, "fp16": 835.0, "tf32": 417.0},
     "H100": {"bf16": 989.0, "fp16": 989.0, "tf32": 494.0},
+    "H200 NVL": {"bf16": 835.0, "fp16": 835.0, "tf32": 417.0},
     "H200": {"bf16": 989.0, "fp16": 989.0, "tf32": 494.0},
     "B200": {"bf16": 2250.0, "fp16": 2250.0},
 }
@@ -28,10 +29,13 @@ PEAK_TFLOPS = {
 
 
 def peak_flops(device_name: str, precision: str) -> float | None:
-    """The device's peak in FLOP/s; None where it is not known. Whole words of the name count: an L40 is no L4."""
+    """The device's peak in FLOP/s; None where it is not known. Whole words of the name count: an L40 is no L4.
+
+    Of a part of a device (MIG, a virtual one of GRID) it is not known.
+    """
     words = set(re.split(r"[ -]", device_name))
     fitting = [name for name in PEAK_TFLOPS if words.issuperset(name.split())]
-    if not fitting:
+    if not fitting or words & {"MIG", "GRID"}:
         return None
     peak = PEAK_TFLOPS[max(fitting, key=len)].get(precision)
     return None if peak is None else 1e12 * peak

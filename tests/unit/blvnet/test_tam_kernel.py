@@ -147,6 +147,7 @@ def test_a_trial_runs_every_blend_of_a_step_and_leaves_the_model_as_it_was(
         return "convolution"
 
     monkeypatch.setattr("blvnet.tam.form_for", noted)
+    monkeypatch.setattr(tam_choice, "form_for", lambda x, wanted: wanted)
     model(torch.zeros(1, 4, 3, 36, 36))
     real = {entry[1:] for entry in seen}
     seen.clear()
@@ -154,6 +155,12 @@ def test_a_trial_runs_every_blend_of_a_step_and_leaves_the_model_as_it_was(
     assert taken > 0 and {entry[1:] for entry in seen} == real and {entry[0] for entry in seen} == {"kernel"}
     assert all(m.form == "convolution" for m in model.modules() if isinstance(m, TemporalAggregation))
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_form_that_is_not_to_be_had_takes_no_part_in_a_trial() -> None:
+    seconds = tam_choice.trial(BLVNetTAM(26, 2, 5), 1, 32, torch.float32, nullcontext)
+    form, taken = tam_choice.fastest(seconds)  # on the CPU the convolution blends, whatever is asked for
+    assert form == "convolution" and taken.keys() == {"convolution"}
 
 
 def step_bytes(form: Form, name: str, clips: int) -> tuple[int, int]:

@@ -21,5 +21,8 @@ def test_the_peak_is_that_of_the_closest_name() -> None:
     assert peak_flops("NVIDIA L40", "bf16") == 181e12
     assert peak_flops("NVIDIA A100-SXM4-80GB", "tf32") == 156e12
     assert peak_flops("NVIDIA RTX A1000 Laptop GPU", "bf16") is None
+    assert peak_flops("NVIDIA H200 NVL", "bf16") == 835e12
+    assert peak_flops("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "bf16") is None
+    assert peak_flops("GRID A100-10C", "bf16") is None
     assert peak_flops("NVIDIA H100 80GB HBM3", "fp32") is None
     assert peak_flops("Some GPU", "bf16") is None
