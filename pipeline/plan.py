@@ -42,6 +42,8 @@ _OF_A_NODE = [
     ("--memory-gb", float, "memory of a node that loading may take (default: not checked)"),
 ]
 _OF_FILMS = ("--gpus", "--cores", "--store", "--step", "--cache-gb")
+_MOST_SHARDS, _MOST_LANES = 100_000_000, 1_000_000
+"""Of a plan that is looked at as a whole: it takes a GB and two minutes."""
 
 
 def parser() -> Arguments:
@@ -91,9 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         value = _value(args, option)
         if value is not None and value < least:
             raise UserError(f"{option}: must be at least {least}")
-    for option in of_a_node:
-        if not (_value(args, option) or 0) > 0:
-            raise UserError(f"{option}: must be more than 0")
+    _check_amounts(args, of_a_node)
     print("\n".join(_node(args) if args.measured else _scale(args)))
     return 0
 
@@ -104,9 +104,7 @@ def _films(args: Namespace) -> int:
             "--films: not together with --measured, which is of one way alone; give one of the two"
         )
     _check_given(args, ("--cores", "--store"))
-    for option in _OF_FILMS:
-        if (value := _value(args, option)) is not None and not value > 0:
-            raise UserError(f"{option}: must be more than 0")
+    _check_amounts(args, _OF_FILMS)
     measured = rates.load_films(args.films)
     measured = replace(measured, samples=args.samples or measured.samples)
     gpus = args.gpus or 1
@@ -126,6 +124,13 @@ def _scale(args: Namespace) -> list[str]:
     batch = _batch(args, args.ranks, args.samples)
     per_shard, size = args.samples_per_shard, args.bytes_per_sample
     order = _order(args, args.ranks, batch, args.samples)
+    shards = -(-args.samples // per_shard)
+    for count, most, what, option in (
+        (shards, _MOST_SHARDS, "shards", "--samples-per-shard"),
+        (order.lanes, _MOST_LANES, "lanes", "--ranks, --workers or --lanes"),
+    ):
+        if count > most:
+            raise UserError(f"{option}: {count:,} {what} are more than a plan may have ({most:,})")
     return scale.table(Scale(args.samples, per_shard, size, args.ranks, args.workers, batch, order))
 
 
@@ -167,6 +172,13 @@ def _batch(args: Namespace, ranks: int, samples: int) -> int:
 def _check_given(args: Namespace, needed: Sequence[str]) -> None:
     if missing := [option for option in needed if _value(args, option) is None]:
         raise UserError(f"{', '.join(missing)}: must be given; see python -m pipeline.plan --help")
+
+
+def _check_amounts(args: Namespace, options: Sequence[str]) -> None:
+    """`UserError` for those of `options` that are given and no amount of anything."""
+    for option in options:
+        if (value := _value(args, option)) is not None and not 0 < value < inf:
+            raise UserError(f"{option}: must be more than 0 and finite")
 
 
 def _value(args: Namespace, option: str) -> float | None:

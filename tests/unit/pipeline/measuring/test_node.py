@@ -154,6 +154,10 @@ def test_the_program_makes_a_node_of_what_the_bench_saved(
         ([], "--samples, --ranks: must be given"),
         (["--measured={file}", "--gpus=8", "--cores=9", "--step=0"], "--step: must be more than 0"),
         (
+            ["--measured={file}", "--gpus=8", "--cores=9", "--step=inf"],
+            "--step: must be more than 0 and finite",
+        ),
+        (
             ["--measured={file}", "--gpus=8", "--cores=9", "--step=9", "--ranks=12"],
             "no whole nodes of 8 GPUs",
         ),

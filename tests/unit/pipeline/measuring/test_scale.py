@@ -99,6 +99,8 @@ def test_ten_million_samples_on_eighteen_thousand_workers_fit_in_500_mb() -> Non
         (["--samples=0", "--ranks=1"], "--samples: must be at least 1"),
         (["--samples=100", "--ranks=3", "--global-batch=8"], "cannot be shared equally by 3 ranks"),
         (["--samples=7", "--ranks=1"], "--global-batch: 8 is more than the 7 samples"),
+        (["--samples=1000000000000", "--ranks=8"], "--samples-per-shard: 7,812,500,000 shards are more than"),
+        (["--samples=1000000000", "--ranks=1000000"], "--workers or --lanes: 4,000,000 lanes are more than"),
     ],
 )
 def test_a_mistake_is_one_line(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
