@@ -29,6 +29,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     others += words[split + 1 :]
     if "build" in args:
         args.build = others
+    elif "overrides" in args and not any(word.startswith("-") for word in others):
+        args.overrides += others  # argparse takes those before the next option alone
     elif others:
         found.error(f"unrecognized arguments: {' '.join(others)}")
     return args

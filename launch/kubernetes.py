@@ -1,6 +1,7 @@
 """Kubernetes objects as plain mappings: an Indexed Job of training, one of sharding, and what they need."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from launch import options
@@ -15,7 +16,7 @@ _PORT = 29400
 
 @dataclass(frozen=True)
 class Pod:
-    """What each pod is given. `volumes`: claim and path; `secret`: its keys become variables of the environment."""
+    """What each pod is given. `volumes`: path and claim; `secret`: its keys become variables of the environment."""
 
     image: str
     cpus: int
@@ -23,7 +24,7 @@ class Pod:
     mem: str | None = None
     secret: str | None = None
     service_account: str | None = None
-    volumes: tuple[tuple[str, str], ...] = ()
+    volumes: Mapping[str, str] = field(default_factory=dict)
 
 
 def training(name: str, nodes: range, pod: Pod, config: str) -> list[Object]:
@@ -76,10 +77,10 @@ def sharding(name: str, tasks: int, pod: Pod, build: list[str], finalize: list[s
     """
     # Kubernetes puts the variable's value in its place.
     mine = ["--task-index", "$(JOB_COMPLETION_INDEX)", "--task-count", str(tasks), "--workers", str(pod.cpus)]
-    container = {**_container("build", pod), "command": ["blvnet-shard", "build", *mine, *build]}
+    container = {**_container("build", pod), "command": ["blvnet-shard", "build", *mine, *_plain(build)]}
     job = _job(name, tasks, _pod_spec(container, pod), "FailIndex", stopped=130)
     job["spec"]["backoffLimitPerIndex"] = _RETRIES
-    container = {**_container("finalize", pod), "command": ["blvnet-shard", "finalize", *finalize]}
+    container = {**_container("finalize", pod), "command": ["blvnet-shard", "finalize", *_plain(finalize)]}
     last = _object("batch/v1", "Job", f"{name}-finalize")
     last["spec"] = {
         "suspend": True,
@@ -87,6 +88,11 @@ def sharding(name: str, tasks: int, pod: Pod, build: list[str], finalize: list[s
         "template": {"spec": _pod_spec(container, pod)},
     }
     return [job, last]
+
+
+def _plain(words: list[str]) -> list[str]:
+    """`words` as Kubernetes is told them in a command, where `$(NAME)` stands for a variable."""
+    return [word.replace("$", "$$") for word in words]
 
 
 def _object(version: str, kind: str, name: str) -> Object:
@@ -126,7 +132,10 @@ def _container(name: str, pod: Pod) -> Object:
     if pod.secret:
         made["envFrom"] = [{"secretRef": {"name": pod.secret}}]
     if pod.volumes:
-        made["volumeMounts"] = [{"name": claim, "mountPath": path} for claim, path in pod.volumes]
+        names = _volume_names(pod)
+        made["volumeMounts"] = [
+            {"name": names[claim], "mountPath": path} for path, claim in pod.volumes.items()
+        ]
     return made
 
 
@@ -135,7 +144,12 @@ def _pod_spec(container: Object, pod: Pod) -> Object:
     if pod.service_account:
         spec["serviceAccountName"] = pod.service_account
     claims = [
-        {"name": claim, "persistentVolumeClaim": {"claimName": claim}}
-        for claim, _ in dict(pod.volumes).items()
+        {"name": name, "persistentVolumeClaim": {"claimName": claim}}
+        for claim, name in _volume_names(pod).items()
     ]
     return spec | {"containers": [container]} | ({"volumes": claims} if claims else {})
+
+
+def _volume_names(pod: Pod) -> dict[str, str]:
+    """By claim: of the pod's own kind, as a claim may be called what a volume may not."""
+    return {claim: f"claim-{i}" for i, claim in enumerate(dict.fromkeys(pod.volumes.values()))}

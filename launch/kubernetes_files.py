@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from launch import kubernetes, options
 from launch.slurm_shard import check_build, of_finalize
 from sharding.arguments import Arguments
+from sharding.errors import UserError
 
 if TYPE_CHECKING:
     from launch.kubernetes import Object
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,50}[a-z0-9])?")  # with a pod's number behind it, a host's name
+_OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([KMGTPE]i|[kMGTPE])?")
+_OURS = ("/dev/shm", "/etc/blvnet")
 
 
 def add(commands: "argparse._SubParsersAction[Arguments]") -> None:
@@ -47,12 +51,19 @@ def add(commands: "argparse._SubParsersAction[Arguments]") -> None:
 
 
 def _add_pod(command: Arguments, name: str) -> None:
-    command.add_argument("--image", required=True, metavar="IMAGE", help="image that has the project")
-    command.add_argument("--name", type=_name, default=name, help=f"of the job (default: {name})")
-    command.add_argument("--mem", metavar="SIZE", help="memory of each pod, such as 64Gi")
-    command.add_argument("--secret", metavar="NAME", help="secret whose keys become variables: credentials")
     command.add_argument(
-        "--service-account", metavar="NAME", help="account of the pods: a cloud's credentials"
+        "--image", type=_image, required=True, metavar="IMAGE", help="image that has the project"
+    )
+    command.add_argument("--name", type=_name, default=name, help=f"of the job (default: {name})")
+    command.add_argument("--mem", type=_quantity, metavar="SIZE", help="memory of each pod, such as 64Gi")
+    command.add_argument(
+        "--secret", type=_object, metavar="NAME", help="secret whose keys become variables: credentials"
+    )
+    command.add_argument(
+        "--service-account",
+        type=_object,
+        metavar="NAME",
+        help="account of the pods: a cloud's credentials",
     )
     command.add_argument(
         "--volume",
@@ -103,11 +114,19 @@ def text(objects: "list[Object]", then: list[str]) -> str:
     Dumper.add_representer(str, lined)
     lines = ["kubectl apply --filename THIS_FILE", *then]
     head = "".join(f"# {line}\n" for line in lines)
-    return head + str(yaml.dump_all(objects, Dumper=Dumper, sort_keys=False, width=200, explicit_start=True))
+    return head + str(
+        yaml.dump_all(
+            objects, Dumper=Dumper, sort_keys=False, width=200, explicit_start=True, allow_unicode=True
+        )
+    )
 
 
 def _pod(args: argparse.Namespace, cpus: int, gpus: int) -> kubernetes.Pod:
-    volumes = tuple(args.volume)
+    volumes: dict[str, str] = {}
+    for claim, path in args.volume:
+        if path in volumes or path in _OURS:
+            raise UserError(f"--volume {claim}:{path}: another volume is mounted there; name another path")
+        volumes[path] = claim
     return kubernetes.Pod(args.image, cpus, gpus, args.mem, args.secret, args.service_account, volumes)
 
 
@@ -119,8 +138,28 @@ def _name(text: str) -> str:
     return text
 
 
+def _object(text: str) -> str:
+    if not _OBJECT.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: Kubernetes has names of small letters, digits, hyphens and dots, at most 253"
+        )
+    return text
+
+
+def _image(text: str) -> str:
+    if not text or any(letter.isspace() for letter in text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no image; write REGISTRY/NAME:TAG")
+    return text
+
+
+def _quantity(text: str) -> str:
+    if not _QUANTITY.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: write a number and Mi, Gi or Ti behind it, as in 64Gi")
+    return text
+
+
 def _volume(text: str) -> tuple[str, str]:
-    claim, colon, path = text.partition(":")
-    if not claim or not colon or not path.startswith("/"):
+    claim, _, path = text.partition(":")
+    if not _OBJECT.fullmatch(claim) or not path.startswith("/") or ":" in path:
         raise argparse.ArgumentTypeError(f"{text!r}: write CLAIM:/PATH")
-    return claim, path
+    return claim, path.rstrip("/") or "/"

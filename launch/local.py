@@ -12,7 +12,7 @@ from sharding.arguments import Arguments
 def add(commands: "argparse._SubParsersAction[Arguments]") -> None:
     """The command's options."""
     here = commands.add_parser("local", help="train on this machine", description="Train on this machine.")
-    here.add_argument("--nproc", metavar="N", help="training processes (default: one for each GPU, or 1)")
+    options.add_count(here, "--nproc", "training processes (default: one for each GPU, or 1)")
     options.add_config(here)
     here.set_defaults(run=run)
 
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from pipeline import config as configuration
 
     configuration.load(args.config, args.overrides)
-    command = torchrun(args.config, args.overrides, args.nproc or default_processes())
+    command = torchrun(args.config, args.overrides, str(args.nproc or default_processes()))
     os.execv(command[0], command)
 
 
@@ -36,9 +36,4 @@ def torchrun(config: str, overrides: list[str], processes: str) -> list[str]:
 
 def default_processes(devices: Path = Path("/dev")) -> str:
     """One process for each GPU that torch will see, or a single one; asks the device files, not torch."""
-    return "gpu" if gpus(devices) else "1"
-
-
-def gpus(devices: Path = Path("/dev")) -> int:
-    """The GPUs of this machine, as its device files tell."""
-    return len(list(devices.glob("nvidia[0-9]*")))
+    return "gpu" if any(devices.glob("nvidia[0-9]*")) else "1"

@@ -2,12 +2,14 @@
 
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.steps import Started, Step
+from launch.steps import Started, Step, all_ended
+from sharding.errors import UserError
 
 _SSH = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
 
@@ -17,15 +19,18 @@ def run(commands: Sequence[tuple[Sequence[str], Sequence[str]]], limit_s: float)
 
     They have this program, and this folder, in the same place.
     """
+    if not shutil.which("ssh"):
+        raise UserError(
+            "ssh is not on this machine's PATH, by which --hosts are looked at; install its client"
+        )
     deadline = time.monotonic() + limit_s
-    started = [
-        [
-            Started([*_SSH, host, _remote(host, rank, len(hosts), words, limit_s)], os.environ)
-            for rank, host in enumerate(hosts)
-        ]
-        for hosts, words in commands
-    ]
-    return [_together([host.end(deadline) for host in hosts]) for hosts in started]
+    with all_ended() as started:
+        for hosts, words in commands:
+            for rank, host in enumerate(hosts):
+                remote = _remote(host, rank, len(hosts), words, limit_s)
+                started.append(Started([*_SSH, host, remote], os.environ))
+        ended = iter([one.end(deadline) for one in started])
+    return [_together([next(ended) for _ in hosts]) for hosts, _ in commands]
 
 
 def _remote(host: str, rank: int, ranks: int, words: Sequence[str], limit_s: float) -> str:

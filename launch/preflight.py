@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch import local, options, over_ssh, steps
+from launch import options, over_ssh, steps
 from sharding.arguments import Arguments, at_least_1
+from sharding.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.checking.report import Report
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 FAILING = "failing-nodes.txt"
 ALONE_S, TOGETHER_S = 35.0, 25.0
 """For the nodes by themselves, and for one round of exchanges: what has not answered by then does not."""
+_THIS_ONE = [""]
 _PROGRAM = ["python", "-m", "pipeline.preflight"]
 _RATE = re.compile(r"([\d.]+) MB/s")
 
@@ -40,7 +42,7 @@ def add(commands: "argparse._SubParsersAction[Arguments]") -> None:
         "--nproc",
         type=at_least_1,
         metavar="N",
-        help="training processes of each node (default: its GPUs, or 1)",
+        help="training processes of each node (default: as many as each has GPUs, or 1)",
     )
     options.add_config(preflight)
     preflight.set_defaults(run=run)
@@ -54,28 +56,28 @@ def run(args: argparse.Namespace) -> int:
     config = configuration.load(args.config, args.overrides)
     nodes = args.hosts or steps.allocation()
     start = over_ssh.run if args.hosts else steps.run
-    rows = look(config, [args.config, *args.overrides], args.nproc or _processes(), nodes, start)
+    rows = look(config, [args.config, *args.overrides], args.nproc or _told_processes(), nodes, start)
     print("\n".join(verdict.table(rows)))
-    path, bad = Path(FAILING), verdict.failing(rows)
-    path.unlink(missing_ok=True)
-    if bad:
-        path.write_text("".join(f"{node}\n" for node in bad))
-        print(f"{len(bad)} of {len(nodes)} nodes fail; without them: {_without(bad, args.hosts)}")
+    if nodes != _THIS_ONE:
+        _tell_failing(verdict.failing(rows), nodes, args.hosts)
     return int(any(row.level == "fail" for row in rows))
 
 
 def look(
-    config: "Config", words: list[str], processes: int, nodes: list[str], start: steps.Run
+    config: "Config", words: list[str], processes: int | None, nodes: list[str], start: steps.Run
 ) -> "list[Row]":
-    """The rows of the table, from what the commands that `start` runs say on the `nodes`."""
+    """The rows of the table, from what the commands that `start` runs say on the `nodes`.
+
+    `processes` of each node; None: each finds out itself.
+    """
     from pipeline.checking import halves, verdict
 
-    sizes = [f"--processes={processes}", f"--nodes={len(nodes)}"]
+    sizes = [f"--nodes={len(nodes)}", *([f"--processes={processes}"] if processes else [])]
     (step,) = start([(nodes, [*_PROGRAM, "node", *sizes, "--config", *words])], ALONE_S)
     reports, skews = _reports(step.lines)
-    if nodes == [""]:  # this machine, which has a name now
+    if nodes == _THIS_ONE:  # which has a name now
         nodes = [report.node for report in reports] or ["this machine"]
-    rows = verdict.judge(reports, nodes, options.cores(config, processes), skews)
+    rows = verdict.judge(reports, nodes, options.cores(config, 1), skews)
     addresses = {report.node: report.address for report in reports}
     rates: list[float] = []
     rounds = 0
@@ -95,6 +97,21 @@ def look(
     meet = [node for node in nodes if node in addresses]
     found = halves.search(meet, attempt)
     return [*rows, verdict.exchange(found, len(meet) or 1, min(rates, default=None))]
+
+
+def _tell_failing(bad: list[str], nodes: list[str], hosts: list[str] | None) -> None:
+    """Write them down; those of before are not true any more."""
+    path = Path(FAILING)
+    try:
+        path.unlink(missing_ok=True)
+        if bad:
+            path.write_text("".join(f"{node}\n" for node in bad))
+    except OSError as error:
+        raise UserError(
+            f"{path.absolute()}: {error.strerror}; start this in a folder that can be written"
+        ) from None
+    if bad:
+        print(f"{len(bad)} of {len(nodes)} nodes fail; without them: {_without(bad, hosts)}")
 
 
 def _without(bad: list[str], hosts: list[str] | None) -> str:
@@ -117,5 +134,6 @@ def _reports(lines: Sequence[steps.Line]) -> "tuple[list[Report], dict[str, floa
     return [report for report, _ in found], {report.node: report.clock - at for report, at in found}
 
 
-def _processes() -> int:
-    return options.processes_of(int(os.environ.get("SLURM_GPUS_ON_NODE", "0")) or local.gpus())
+def _told_processes() -> int | None:
+    """As launch/train.sbatch is told; else each node counts its GPUs, which a login node has not."""
+    return options.processes_of(None) if os.environ.get("PROCESSES") else None

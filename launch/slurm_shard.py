@@ -1,11 +1,18 @@
 """`blvnet-launch slurm shard`: an array of builds, and the manifests when all its tasks are done."""
 
 import argparse
+import shlex
 from pathlib import Path
 
-from launch import options, slurm, submission
+from launch import options, slurm, slurm_options, submission
+from launch.submission import RefusedError
 from sharding.arguments import Arguments
 from sharding.errors import UserError
+
+_NOT_HERE = {
+    "output": "both jobs need to know where the logs are; give --log DIR",
+    "array": "give --tasks; scontrol update jobid=JOB arraytaskthrottle=8 lets 8 run at a time",
+}
 
 
 def add(jobs: "argparse._SubParsersAction[Arguments]") -> None:
@@ -20,7 +27,7 @@ def add(jobs: "argparse._SubParsersAction[Arguments]") -> None:
     )
     options.add_count(shard, "--tasks", "parts that the work is cut into", required=True)
     options.add_count(shard, "--cpus", "cores of each task (default: 1)", default=1)
-    options.add_sbatch(shard)
+    slurm_options.add(shard)
     shard.set_defaults(run=run, build=[])
 
 
@@ -41,15 +48,20 @@ def run(args: argparse.Namespace) -> int:
     """Submit both jobs, and say how to look, stop and go on."""
     found = check_build(args.build)
     logs = str(Path(args.log).absolute()) if args.log else None
-    wish = slurm.Wish(options.of_sbatch(args), logs, options.prologue_of(args))
-    if wish.given("output"):
-        raise UserError("--output: both jobs need to know where the logs are; give --log DIR")
+    wish = slurm.Wish(slurm_options.of(args, _NOT_HERE), logs, slurm_options.prologue_of(args))
     commands = slurm.shard_commands(wish, args.tasks, args.cpus, args.build, [found.out, *of_finalize(found)])
     if args.print:
         print(commands)
         return 0
     submission.check_sbatch()
-    numbers = submission.submit(commands)
+    try:
+        numbers = submission.submit(commands, wish.logs)
+    except RefusedError as refused:
+        for job in refused.numbers:  # of the array
+            print(
+                f"job {job} builds; what is to write the manifests was refused: to stop the builds, scancel {job}"
+            )
+        raise
     if len(numbers) == 2:
         _say(numbers[0], numbers[1], wish, args.tasks)
     return 0
@@ -75,7 +87,7 @@ def _say(array: str, last: str, wish: slurm.Wish, tasks: int) -> None:
         f"job {array}: {tasks} tasks that build; job {last}: the manifests, when all have ended",
         [
             ("log", f"{logs}_TASK.log, {logs}-finalize.log"),
-            ("look", f"squeue --jobs={array},{last}; blvnet-launch slurm tasks {logs} {tasks}"),
+            ("look", f"squeue --jobs={array},{last}; blvnet-launch slurm tasks {shlex.quote(logs)} {tasks}"),
             ("stop", f"scancel {array} {last}"),
             ("go on", "the same command again: finished shards are kept"),
         ],

@@ -9,6 +9,9 @@ from sharding.arguments import Arguments, at_least_1
 
 _BEGINS = re.compile(r"\S+ task \d+ begins, try (\d+), on (\S+)")
 _ENDS = re.compile(r"\S+ task \d+ ends with status (\d+)")
+_CANCELLED = re.compile(r"slurmstepd: error: .* CANCELLED AT \S+(?: DUE TO ([A-Z ]+))?[, ].*")
+_MEMORY = re.compile(r"slurmstepd: error: .*oom.kill.*", re.IGNORECASE)
+_WHY = {"": "cancelled", "TIME LIMIT": "time limit", "NODE FAILURE": "node lost", "PREEMPTION": "preempted"}
 _WIDEST = 100
 _BEGUN = "running, or cut off"
 _STATES = {0: "done", 2: "a mistake", 130: "stopped"}
@@ -49,17 +52,23 @@ def look(log: Path, number: int) -> Task:
     """How the task of this number stands by its log."""
     if not log.exists():
         return Task(number, "not begun")
-    state, tries, node, said, error = "not begun", 0, "-", "", ""
+    state, tries, node, said, error, why = "not begun", 0, "-", "", "", ""
     with log.open(errors="replace") as lines:
         for line in map(str.strip, lines):
             if found := _BEGINS.fullmatch(line):
-                state, tries, node, said, error = _BEGUN, int(found[1]), found[2], "", ""
+                state, tries, node, said, error, why = _BEGUN, int(found[1]), found[2], "", "", ""
+            elif found := _CANCELLED.search(line):
+                why = why or _WHY.get((found[1] or "").strip(), "")
+            elif _MEMORY.search(line):
+                why = "out of memory"
             elif found := _ENDS.fullmatch(line):
                 status = int(found[1])
                 state = _STATES.get(status, f"failed ({status})")
             elif line and state == _BEGUN:
                 said = line
                 error = line if line.startswith("error:") else error
+    if why and state != "done":
+        state = why
     return Task(number, state, tries, node, error or said)
 
 

@@ -2,16 +2,17 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 from sharding.errors import UserError
 
 
 class RefusedError(Exception):
-    """sbatch has said why, and ended with `status`."""
+    """sbatch has said why, and ended with `status`; before that it had taken the jobs of these `numbers`."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, numbers: list[str]) -> None:
         super().__init__(status)
-        self.status = status
+        self.status, self.numbers = status, numbers
 
 
 def check_sbatch() -> None:
@@ -22,15 +23,22 @@ def check_sbatch() -> None:
         )
 
 
-def submit(commands: str) -> list[str]:
-    """Print the shell text `commands`, run it, and return the jobs' numbers, which it writes."""
+def submit(commands: str, logs: str | None) -> list[str]:
+    """Print the shell text `commands`, run it, and return the jobs' numbers, which it writes.
+
+    `UserError` where the folder `logs`, of which SLURM would say nothing, cannot be made.
+    """
+    try:
+        Path(logs or ".").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--log {logs}: {error.strerror}; name a folder that can be written") from None
     print(commands, flush=True)
     done = subprocess.run(["bash", "-euc", commands], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        print(done.stdout, end="")
-        raise RefusedError(done.returncode)
     # "17;cluster" where there are several clusters
-    return [word.partition(";")[0] for word in done.stdout.split()]
+    numbers = [word.partition(";")[0] for word in done.stdout.split()]
+    if done.returncode:
+        raise RefusedError(done.returncode, numbers)
+    return numbers
 
 
 def say(title: str, rows: list[tuple[str, str]]) -> None:

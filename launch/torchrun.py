@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     nodes = range(args.min_hosts or most, most + 1)
     if not nodes:
         raise UserError(f"--min-hosts {args.min_hosts}: there are {most} hosts")
-    elastic = len(nodes) > 1
+    elastic = options.several(nodes)
     # Of elastic ones the first by name has the first rank, and it is where the others meet: no host but it is needed.
     hosts = sorted(args.hosts) if elastic else args.hosts
     if not args.unchecked:

@@ -14,8 +14,12 @@ from dataclasses import replace
 from pipeline import config as configuration
 from pipeline.checking import exchange, node
 from pipeline.checking.report import to_line
+from sharding import storage
 from sharding.arguments import Arguments, at_least_1
 from sharding.errors import UserError, one_line_errors
+
+STORE_S = 8.0
+"""That a store may be away before it is told, here, where somebody waits for the table."""
 
 
 @one_line_errors
@@ -24,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.what == "node":
         config = configuration.load(args.config, args.overrides)
-        report = node.look(config, args.processes, args.processes * args.nodes)
+        storage.give_up_after(STORE_S)
+        processes = args.processes or node.processes()
+        report = node.look(config, processes, processes * args.nodes)
         print(to_line(replace(report, clock=time.time())), flush=True)
         return 0
     host, _, port = args.first.rpartition(":")
@@ -44,7 +50,9 @@ def parser() -> Arguments:
     parser = Arguments(prog="python -m pipeline.preflight", description="Look at a node before a training.")
     commands = parser.add_subparsers(dest="what", required=True)
     alone = commands.add_parser("node", help="this node by itself: a report as one line")
-    alone.add_argument("--processes", type=at_least_1, default=1, help="training processes here (default: 1)")
+    alone.add_argument(
+        "--processes", type=at_least_1, help="training processes here (default: its GPUs, or 1)"
+    )
     alone.add_argument("--nodes", type=at_least_1, default=1, help="nodes of the training (default: 1)")
     alone.add_argument("--config", required=True, help="YAML file, or the name of a shipped one")
     alone.add_argument("overrides", nargs="*", metavar="key.path=value", help="changes to the configuration")

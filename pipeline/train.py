@@ -50,12 +50,7 @@ def train(config: Config, world: World) -> None:
         Watchdog(run.timeout_s) as watchdog,
         owned(run.folder, world) as owner,
     ):
-        train_set = splits.load(config.data.root, config.data.train, "data.train")
-        validation_set = splits.load(config.data.root, config.data.validation, "data.validation")
-        splits.check_splits(train_set, validation_set)
-        mixed = splits.load_mix(config.data, train_set)
-        for split in (train_set, validation_set, *(one.split for one in mixed)):
-            splits.check_input(split, config.model)
+        train_set, validation_set, mixed = splits.load_all(config)
         preemption.check_at_start()
         progress = begin(config, train_set, validation_set, world, mixed)
         hosts = _introduce(config, progress, train_set, validation_set, world, mixed)

@@ -22,7 +22,10 @@ def place(text: str) -> str:
 
 def at_least_1(text: str) -> int:
     """A whole number for an option."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value

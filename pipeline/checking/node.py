@@ -7,9 +7,9 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from pipeline.checking import request
 from pipeline.checking.report import NODE, Report
 from pipeline.config import Config
 from pipeline.data import splits
+from pipeline.data.splits import Mixed
 from pipeline.handover import shared
 from pipeline.ranks import devices
 from pipeline.run.provenance import commit
@@ -29,8 +30,13 @@ from sharding.format.manifest import Manifest
 
 SECONDS = 3.0
 """Of reading from the store, and of decoding as well."""
+ANSWER_S = 12.0
+"""That what lies elsewhere has to answer. Longer than a store is given (`pipeline.preflight`), which then says why;
+twice that is shorter than a node is given (`launch.preflight`)."""
+DEVICES = Path("/dev")
+_LEAST_SECONDS = 1.0
 _READERS = 4
-_PART = 8 << 20
+_PART = 1 << 20
 _WIDTH, _HEIGHT, _FRAMES = 340, 256, 8
 
 T = TypeVar("T")
@@ -39,21 +45,32 @@ T = TypeVar("T")
 def look(config: Config, processes: int, ranks: int) -> Report:
     """This node's report, for a training of `ranks` ranks of which `processes` are here."""
     problems: dict[str, str] = {}
-    split = _tried("shards", problems, lambda: _splits(config))
-    store = None if split is None else _tried("store", problems, lambda: store_rate(split))
-    _tried("run folder", problems, lambda: request.check_writable(config.run.folder))
-    found = _tried("devices", problems, lambda: _devices(config, processes)) or []
+    deadline = time.monotonic() + ANSWER_S
+    folder = Question("run folder", lambda: request.check_writable(config.run.folder))
+    sets = Question("shards", lambda: splits.load_all(config)).answer(deadline, problems)
+    store = None
+    if sets is not None:
+        read, mixed = sets[0], sets[2]
+        store = Question("store", lambda: mixture_rate(read, mixed)).answer(
+            time.monotonic() + ANSWER_S, problems
+        )
+    folder.answer(deadline, problems)
+    try:
+        found = _devices(config, processes)
+    except UserError as error:
+        found, problems["devices"] = [], str(error)
     frames = decode_rate()
     needed = None
-    if split is not None:
+    if sets is not None:
         clips = processes * max(config.data.workers, 1) * frames / config.model.num_frames
-        needed = clips * split.bytes / split.samples / 1e6
+        needed = clips * splits.bytes_a_sample(sets[0], sets[2]) / 1e6
     cache = config.data.cache
     called = os.environ.get(NODE)
     return Report(
         node=called or os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
         address=called or socket.gethostname(),
         clock=0.0,
+        processes=processes,
         versions=versions(),
         devices=found,
         cores=len(os.sched_getaffinity(0)),
@@ -66,6 +83,41 @@ def look(config: Config, processes: int, ranks: int) -> Report:
         needed_mb_per_s=needed,
         problems=problems,
     )
+
+
+class Question(Generic[T]):
+    """What is asked in a thread of its own: an answer that does not come, of a file system say, holds nothing up."""
+
+    def __init__(self, name: str, what: Callable[[], T]) -> None:
+        self._name, self._what = name, what
+        self._answer: T | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._ask, daemon=True, name=name)
+        self._thread.start()
+
+    def answer(self, deadline: float, problems: dict[str, str]) -> T | None:
+        """It, if it comes before `deadline` of the monotonic clock; else `problems` say by its name why not."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread.is_alive():
+            problems[self._name] = f"no answer within {ANSWER_S:g} s"
+            return None
+        if isinstance(self._error, UserError):
+            problems[self._name] = str(self._error)
+        elif self._error is not None:
+            raise self._error
+        return self._answer
+
+    def _ask(self) -> None:
+        try:
+            self._answer = self._what()
+        except Exception as error:
+            self._error = error
+
+
+def processes() -> int:
+    """Those that train here, as launch/train.sbatch has them: one for each GPU, or one."""
+    told = os.environ.get("SLURM_GPUS_ON_NODE")
+    return int(told) if told else max(1, len(list(DEVICES.glob("nvidia[0-9]*"))))
 
 
 def versions() -> dict[str, str]:
@@ -92,6 +144,18 @@ def decode_rate(seconds: float = SECONDS) -> float:
     return count / passed
 
 
+def mixture_rate(train_set: Manifest, mixed: Sequence[Mixed]) -> float:
+    """MB a second at which an epoch can be read, of whose bytes each set has its share: `store_rate` of them all."""
+    sizes = [(train_set, train_set.bytes), *((one.split, one.bytes) for one in mixed)]
+    seconds = max(_LEAST_SECONDS, SECONDS / len(sizes))
+    rates = [store_rate(split, seconds) for split, _ in sizes]
+    if not all(rates):
+        return 0.0
+    return sum(size for _, size in sizes) / sum(
+        size / rate for (_, size), rate in zip(sizes, rates, strict=True)
+    )
+
+
 def store_rate(split: Manifest, seconds: float = SECONDS) -> float:
     """MB a second that several streams read from the split's shards, each from the beginning of others."""
     numbers = itertools.cycle(np.random.default_rng().permutation(len(split.shards)).tolist())
@@ -108,7 +172,7 @@ def store_rate(split: Manifest, seconds: float = SECONDS) -> float:
             errors.append(error)
 
     begun = time.perf_counter()
-    readers = [threading.Thread(target=read, args=(i,)) for i in range(_READERS)]
+    readers = [threading.Thread(target=read, args=(i,), daemon=True) for i in range(_READERS)]
     for reader in readers:
         reader.start()
     for reader in readers:
@@ -116,14 +180,6 @@ def store_rate(split: Manifest, seconds: float = SECONDS) -> float:
     if errors:
         raise errors[0]
     return sum(counts) / (time.perf_counter() - begun) / 1e6
-
-
-def _splits(config: Config) -> Manifest:
-    data = config.data
-    train_set = splits.load(data.root, data.train, "data.train")
-    splits.check_splits(train_set, splits.load(data.root, data.validation, "data.validation"))
-    splits.load_mix(data, train_set)  # the rates are measured on the first set alone
-    return train_set
 
 
 def _devices(config: Config, processes: int) -> list[str]:
@@ -139,11 +195,3 @@ def _free(folder: Path) -> int:
     """Bytes free where `folder` is or will be."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free
-
-
-def _tried(name: str, problems: dict[str, str], what: Callable[[], T]) -> T | None:
-    try:
-        return what()
-    except UserError as error:
-        problems[name] = str(error)
-        return None

@@ -18,6 +18,8 @@ class Report:
     node: str
     address: str
     clock: float
+    processes: int
+    "That train on it."
     versions: dict[str, str]
     devices: list[str]
     cores: int

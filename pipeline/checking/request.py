@@ -19,11 +19,7 @@ def check(config: Config, ranks: int, follows: bool = False, sizes: Collection[i
     may hold the run folder until then. `sizes`: all numbers of ranks that it may have as hosts come and go.
     """
     position.check_sizes(config, sizes)
-    data = config.data
-    train_set = splits.load(data.root, data.train, "data.train")
-    validation_set = splits.load(data.root, data.validation, "data.validation")
-    splits.check_splits(train_set, validation_set)
-    mixed = splits.load_mix(data, train_set)
+    train_set, validation_set, mixed = splits.load_all(config)
     at = position.first(config, train_set, ranks, tuple(one.share for one in mixed))
     check_folder(config.run.folder, follows)
     return [

@@ -35,7 +35,7 @@ Judged = tuple[Level, str]
 def judge(
     reports: Sequence[Report], expected: Sequence[str], cores: int, skews: dict[str, float]
 ) -> list[Row]:
-    """The checks of each node by itself. `expected`: the nodes that were asked; `cores`: what each is to have.
+    """The checks of each node by itself. `expected`: the nodes that were asked; `cores`: what each process is to have.
 
     `skews`: how far each node's clock is ahead, in seconds.
     """
@@ -73,7 +73,8 @@ def judge(
         return "pass", f"{len(report.devices)} x {', '.join(sorted(set(report.devices)))}"
 
     def core(report: Report) -> Judged:
-        return "warn" if report.cores < cores else "pass", f"{report.cores} cores, {cores} are kept busy"
+        busy = report.processes * cores
+        return "warn" if report.cores < busy else "pass", f"{report.cores} cores, {busy} are kept busy"
 
     def shared(report: Report) -> Judged:
         level: Level = "fail" if report.shared_free < report.shared_needed else "pass"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.config import FLOW_CHANNELS, Data, Model
+from pipeline.config import FLOW_CHANNELS, Config, Data, Model
 from pipeline.data.films import shards_of
 from pipeline.data.samples import Sample
 from pipeline.data.shards import Shards
@@ -35,6 +35,11 @@ class Mixed:
         return mixture.share(self.weight, self.split.samples)
 
     @property
+    def bytes(self) -> float:
+        """How many of them in an epoch, on average."""
+        return self.samples * self.split.bytes / self.split.samples
+
+    @property
     def share(self) -> Share:
         """What a run's position says of it."""
         return Share(self.split.root, self.split.sha256, self.weight, self.samples)
@@ -63,6 +68,21 @@ def load(root: str, split: str, key: str) -> Manifest:
         if there and split not in there:
             raise UserError(f"{url}: no such split; there are {', '.join(there)}: {_advice(there, key)}")
     return manifest.load(url)
+
+
+def load_all(config: Config) -> tuple[Manifest, Manifest, tuple[Mixed, ...]]:
+    """What a training reads: its split, the one to validate on, and what is mixed in.
+
+    `UserError` where they are not there, do not belong together, or are not what the network takes.
+    """
+    data = config.data
+    train_set = load(data.root, data.train, "data.train")
+    validation_set = load(data.root, data.validation, "data.validation")
+    check_splits(train_set, validation_set)
+    mixed = load_mix(data, train_set)
+    for split in (train_set, validation_set, *(one.split for one in mixed)):
+        check_input(split, config.model)
+    return train_set, validation_set, mixed
 
 
 def _advice(there: list[str], key: str) -> str:
@@ -135,7 +155,7 @@ def mixed_with(train_set: Manifest, others: Iterable[tuple[Manifest, float]], ke
 
 def bytes_a_sample(train_set: Manifest, mixed: Sequence[Mixed]) -> float:
     """The mean size of an epoch's samples."""
-    size = train_set.bytes + sum(one.samples * one.split.bytes / one.split.samples for one in mixed)
+    size = train_set.bytes + sum(one.bytes for one in mixed)
     return size / epoch_samples(train_set, mixed)
 
 

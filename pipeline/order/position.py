@@ -1,5 +1,6 @@
 """Where a run is in the order of samples: what a checkpoint keeps of the plan, and what must not change."""
 
+import itertools
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -9,6 +10,9 @@ from pipeline.config import WINDOW, Config
 from pipeline.order import plan
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
+
+_NAMED = 4
+_LARGEST_BATCH = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -128,13 +132,25 @@ def check_shares(batch: int, ranks: int, name: str = "optim.global_batch") -> No
 def check_sizes(config: Config, sizes: Collection[int]) -> None:
     """`UserError` where a run whose hosts come and go may have a number of ranks that cannot share the global batch."""
     batch, of_each = config.optim.global_batch, 2 if config.augment.mixup else 1
-    unfit = [str(size) for size in sizes if batch % (of_each * size)]
-    if unfit:
+    unfit = (size for size in sizes if batch % (of_each * size))
+    named = list(itertools.islice(unfit, _NAMED))
+    if named:
         pairs = " in pairs (augment.mixup)" if config.augment.mixup else ""
+        more = " or more" if next(unfit, None) else ""
         raise UserError(
-            f"optim.global_batch: {batch} clips cannot be shared equally{pairs} by {' or '.join(unfit)} ranks, which "
-            f"the run may come to have as hosts come and go; choose a multiple of {of_each * math.lcm(*sizes)}"
+            f"optim.global_batch: {batch} clips cannot be shared equally{pairs} by {' or '.join(map(str, named))}"
+            f"{more} ranks, which the run may come to have as hosts come and go; {_sizes_fit(of_each, sizes)}"
         )
+
+
+def _sizes_fit(of_each: int, sizes: Iterable[int]) -> str:
+    """What helps where a global batch does not fit all `sizes`: another one, if there is one of a usual size."""
+    least = of_each
+    for size in sizes:
+        least = math.lcm(least, of_each * size)
+        if least > _LARGEST_BATCH:
+            return "no batch of a usual size fits all of these: let fewer numbers of hosts be possible"
+    return f"choose a multiple of {least}"
 
 
 def check_pairs(batch: int, ranks: int) -> None:

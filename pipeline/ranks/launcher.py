@@ -99,12 +99,13 @@ def end_ranks(folder: Path, number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def world_sizes() -> list[int]:
+def world_sizes() -> range:
     """Every number of ranks that the run may come to have as its hosts come and go; none where they do not."""
     if HOSTS not in os.environ:
-        return []
+        return range(0)
     fewest, most = map(int, os.environ[HOSTS].split(":"))
-    return [hosts * int(os.environ["LOCAL_WORLD_SIZE"]) for hosts in range(fewest, most + 1)]
+    each = int(os.environ["LOCAL_WORLD_SIZE"])
+    return range(fewest * each, most * each + 1, each)
 
 
 def _launcher() -> int:

@@ -32,6 +32,23 @@ def test_local_becomes_torchrun_with_the_configuration(config: Path, started: li
     assert started == [expected.split()]
 
 
+def test_changes_may_stand_between_the_options(config: Path, started: list[list[str]]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(
+            [
+                "local",
+                "optim.epochs=3",
+                "--config",
+                str(config),
+                "data.workers=0",
+                "--nproc",
+                "2",
+                "run.seed=5",
+            ]
+        )
+    assert started[0][-3:] == ["optim.epochs=3", "data.workers=0", "run.seed=5"]
+
+
 def test_local_takes_one_process_a_gpu(tmp_path: Path) -> None:
     assert local.default_processes(tmp_path) == "1"
     (tmp_path / "nvidiactl").touch()
@@ -71,6 +88,7 @@ MISTAKES = [
     (["local", "--config", "nowhere.yaml"], "nowhere.yaml"),
     (["local", "--config", "CONFIG", "optim.epoch=3"], "unknown key optim.epoch"),
     (["local", "--config", "CONFIG", "--gpus", "3"], "unrecognized arguments: --gpus"),
+    (["local", "--config", "CONFIG", "--nproc", "all"], "--nproc: 'all' is no whole number"),
     (["slurm", "train", "--print", "--config", "CONFIG", "optim.epochs=none"], "optim.epochs"),
     (
         ["slurm", "train", "--print", "--config", "CONFIG", "--prologue", "nowhere.sh"],
@@ -115,6 +133,12 @@ def test_a_prologue_that_bash_cannot_read_is_a_mistake(
     (config.parent / "setup.sh").write_text("if module load cuda\n")
     assert cli.main(["slurm", "train", "--print", "--config", str(config), "--prologue", "setup.sh"]) == 2
     assert capsys.readouterr().err.startswith("error: --prologue setup.sh: line 2: ")
+
+
+def test_a_prologue_of_windows_is_a_mistake(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (config.parent / "my setup.sh").write_bytes(b"export NCCL_SOCKET_IFNAME=ib0\r\n")
+    words = ["slurm", "train", "--print", "--config", str(config), "--prologue", "my setup.sh"]
+    assert_one_line(words, "--prologue my setup.sh: its lines end as on Windows", capsys)
 
 
 def test_without_sbatch_nothing_is_submitted(

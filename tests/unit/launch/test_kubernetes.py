@@ -142,12 +142,45 @@ def test_tasks_are_those_of_one_build(config: Path, capsys: pytest.CaptureFixtur
         ([word for word in TRAIN if word != "--unchecked"], "manifest.json"),
         ([*SHARD, "--task-index", "3"], "--task-index: the array gives it"),
         ([*SHARD, "--nothing"], "--nothing"),
+        ([*TRAIN, "--name", "a" * 53], "at most 52, a letter first"),
+        ([*TRAIN, "--name", "8x"], "at most 52, a letter first"),
+        ([*TRAIN, "--mem", "64GB"], "--mem: '64GB': write a number and Mi, Gi or Ti behind it, as in 64Gi"),
+        ([*TRAIN, "--mem", ""], "--mem: ''"),
+        ([*TRAIN, "--secret", "My_Keys"], "--secret: 'My_Keys': Kubernetes has names of small letters"),
+        ([*SHARD, "--service-account", ""], "--service-account: ''"),
+        ([*TRAIN, "--image", ""], "--image: '' is no image"),
+        ([*TRAIN, "--volume", "Data:/x"], "write CLAIM:/PATH"),
+        ([*TRAIN, "--volume", "x:/y:ro"], "write CLAIM:/PATH"),
+        ([*TRAIN, "--volume", "other:/data/"], "--volume other:/data: another volume is mounted there"),
+        ([*TRAIN, "--volume", "x:/dev/shm"], "--volume x:/dev/shm: another volume is mounted there"),
     ],
 )
 def test_a_mistake_ends_in_one_line(
     words: list[str], message: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_one_line(words, message, capsys)
+
+
+def test_odd_claims_and_words_reach_the_pod_as_they_are(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volumes = ["--volume", "shm:/a", "--volume", "set.v2:/b", "--volume", "shm:/ç c"]
+    text = written([*TRAIN, *volumes, "run.folder=/ç c/$HOME $(date)"], capsys)
+    found = {one["kind"]: one for one in yaml.safe_load_all(text)}
+    assert yaml.safe_load(found["ConfigMap"]["data"]["run.yaml"])["run"]["folder"] == "/ç c/$HOME $(date)"
+    pod = found["Job"]["spec"]["template"]["spec"]
+    claims = {
+        volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    assert list(claims.values()) == ["sthv2", "shm", "set.v2"]
+    mounts = {m["mountPath"]: claims.get(m["name"]) for m in pod["containers"][0]["volumeMounts"]}
+    others = {"/dev/shm": None, "/etc/blvnet": None}
+    assert mounts == {"/data": "sthv2", "/a": "shm", "/b": "set.v2", "/ç c": "shm", **others}
+    words = objects([*SHARD, "--out", "s3://b/$(date)$$"], capsys)["Job/blvnet-shard"]
+    command = words["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[-1] == "s3://b/$$(date)$$$$" and "$(JOB_COMPLETION_INDEX)" in command
 
 
 def test_a_batch_that_the_pods_cannot_share_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

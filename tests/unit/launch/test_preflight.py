@@ -1,6 +1,8 @@
 """`blvnet-launch preflight`: the table of a cluster whose nodes are stand-ins, and of this machine."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +17,14 @@ from pipeline import config as configuration
 from pipeline.checking import verdict
 from pipeline.checking.report import Report, of_line, to_line
 from tests import shards
+from tests.processes import ROOT, alive, wait_for
+from tests.unit.launch.mistakes import assert_one_line
 from tests.unit.launch.stubs import EXPECTED, stub
 
 NODES = ["n1", "n2", "n3", "n4"]
 VERSIONS = {"blvnet-pipeline": "0.2.0", "torch": "2.15.0"}
 SOUND = Report(
-    *("n1", "host-n1", 1000.0, VERSIONS, ["H100"] * 2, 6, 8 * 10**9, 10**9),
+    *("n1", "host-n1", 1000.0, 2, VERSIONS, ["H100"] * 2, 6, 8 * 10**9, 10**9),
     *(None, 0, 4000.0, 900.0, 400.0, {}),
 )
 Fault = Callable[[Report], Report]
@@ -142,10 +146,21 @@ def test_a_report_survives_its_line() -> None:
 
 
 def test_a_step_that_hangs_is_ended_and_what_it_said_is_kept() -> None:
-    words = ["bash", "-c", "echo one; sleep 60; echo two"]
-    (step,) = steps.run([([""], words)], 1.0)
+    words = ["python", "-c", "import time; print('one', flush=True); time.sleep(60); print('two')"]
+    (step,) = steps.run([([""], words)], 3.0)
     assert [line.text for line in step.lines] == ["one"]
     assert step.status != 0
+
+
+def test_ctrl_c_ends_what_was_started(tmp_path: Path) -> None:
+    program = f"import os, time; open('{tmp_path}/pid', 'w').write(f'{{os.getpid()}}.'); time.sleep(60)"
+    outer = f"from launch import steps; steps.run([([''], ['python', '-c', {program!r}])], 60.0)"
+    with subprocess.Popen([sys.executable, "-c", outer], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        started = tmp_path / "pid"
+        wait_for(lambda: started.exists() and started.read_text().endswith("."), 60)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+    assert not alive(int(started.read_text().rstrip(".")))
 
 
 def test_srun_is_asked_for_one_task_a_node(
@@ -209,11 +224,13 @@ def test_the_hosts_that_are_left_are_said(
 def test_this_machine_alone_is_looked_at(
     config: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    monkeypatch.delenv("SLURM_JOB_NODELIST", raising=False)
+    for name in ("SLURM_JOB_NODELIST", "SLURM_GPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
     shards.make("shards", [20, 12])
     shards.make("shards", [4], split="validation")
-    status = cli.main(["preflight", "--config", "tiny.yaml", "--nproc", "1", "run.device=cpu"])
+    # The environment need not be active.
+    monkeypatch.setenv("PATH", str(config.parent))
+    status = cli.main(["preflight", "--config", "tiny.yaml", "run.device=cpu"])
     out = capfd.readouterr().out
     found = {line.split("  ")[1].strip(): line.split()[0] for line in out.splitlines() if "->" not in line}
     assert status == 0, out
@@ -221,6 +238,65 @@ def test_this_machine_alone_is_looked_at(
         "pass"
     }, out
     assert {"cores", "shared memory", "disk", "clock", "decoding", "store", "all-reduce"} == set(found), out
+
+
+def test_this_machine_is_not_to_be_left_out(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = replace(SOUND, shared_free=0)
+    line = [Line(to_line(broken), 1000.0)]
+    monkeypatch.setattr(steps, "allocation", lambda: [""])
+    monkeypatch.setattr(steps, "run", lambda commands, limit_s: [Step(0, line)])
+    assert cli.main(["preflight", "--config", "tiny.yaml"]) == 1
+    out = capsys.readouterr().out
+    assert "fail  shared memory  n1: 0.0 GB free" in out and "--exclude" not in out
+    assert not Path("failing-nodes.txt").exists()
+
+
+def test_each_node_counts_its_own_processes_where_nobody_says(config: Path) -> None:
+    cluster = Cluster({"n3": changed(processes=8)})
+    asked: list[str] = []
+
+    def start(commands: Sequence[tuple[Sequence[str], Sequence[str]]], limit_s: float) -> list[Step]:
+        asked.extend(word for _, words in commands for word in words)
+        return cluster.start(commands, limit_s)
+
+    found = {
+        row.check: row
+        for row in preflight.look(configuration.load("tiny.yaml", []), ["tiny.yaml"], None, NODES, start)
+    }
+    assert not [word for word in asked if word.startswith("--processes")]
+    assert (found["cores"].nodes, found["cores"].found) == (("n3",), "6 cores, 24 are kept busy")
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "message"),
+    [
+        ({}, ["--hosts", "a,b"], "ssh is not on this machine's PATH"),
+        ({"SLURM_JOB_NODELIST": "n[1-2]"}, [], "scontrol is not on this machine's PATH"),
+        ({"PROCESSES": "two"}, ["--hosts", "a,b"], "PROCESSES=two: the variable is the number"),
+    ],
+)
+def test_what_is_missing_is_one_line(
+    variables: dict[str, str],
+    words: list[str],
+    message: str,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in {"PATH": str(config.parent), **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert_one_line(["preflight", "--config", "tiny.yaml", *words], message, capsys)
+
+
+def test_a_folder_that_cannot_have_the_list_is_said(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(over_ssh, "run", Cluster({"n3": FAULTS[3][1]}).start)
+    Path("failing-nodes.txt").mkdir()
+    assert cli.main(["preflight", "--hosts", ",".join(NODES), "--config", "tiny.yaml", "--nproc", "2"]) == 2
+    assert "failing-nodes.txt: Is a directory; start this in a folder" in capsys.readouterr().err
 
 
 def test_a_training_looks_first_if_it_is_told_to(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,6 +118,33 @@ def test_a_prologue_changes_environment_program_and_step(commands: Path, tmp_pat
     assert words[-4:] == ["--config", "a.yaml", "optim.epochs=3", "MODULE=cuda"]
 
 
+ODD = """\
+echo "$#"
+set +e +u +o pipefail
+set -- others
+true
+"""
+
+
+@pytest.mark.parametrize("script", [slurm.TRAIN, slurm.SHARD], ids=lambda path: path.name)
+def test_a_prologue_gets_no_arguments_and_changes_none(script: Path, commands: Path, tmp_path: Path) -> None:
+    # What is sourced without arguments sees those of the script: conda's activate would take them for its own.
+    stub(commands, "srun", 'printf "%s\\n" "$@"; exit 7')
+    stub(commands, "blvnet-shard", 'printf "%s\\n" "$@"; exit 7')
+    (tmp_path / "odd ümlaut's $HOME.sh").write_text(ODD)
+    words = ["build", "--out", "my $shards"] if script == slurm.SHARD else ["a b.yaml", "run.folder=my $run"]
+    done = run(
+        script,
+        "--prologue",
+        f"{tmp_path}/odd ümlaut's $HOME.sh",
+        *words,
+        env=environment(commands, **TRAIN_JOB),
+    )
+    assert done.returncode == 7, done.stderr
+    assert done.stdout.startswith("0\n")
+    assert done.stdout.splitlines()[-1] == words[-1]
+
+
 def test_a_prologue_that_fails_ends_the_job(commands: Path, tmp_path: Path) -> None:
     stub(commands, "srun", f"echo srun >>{tmp_path}/calls")
     (tmp_path / "setup.sh").write_text("module_that_is_not_there load cuda\n")

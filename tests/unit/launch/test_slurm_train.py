@@ -1,13 +1,14 @@
 """`blvnet-launch slurm train`: what it submits, what it finds before, and what it says after."""
 
 import json
+import shlex
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from launch import cli, slurm
+from launch import cli, slurm, slurm_options
 from pipeline.run.owner import LEASE_S, Record
 from tests import shards
 from tests.unit.launch.stubs import EXPECTED, Queue, stub
@@ -63,6 +64,120 @@ def test_a_job_is_submitted_and_said(sharded: Path, queue: Queue, capfd: pytest.
     out = capfd.readouterr().out.replace(str(slurm.TRAIN), "train.sbatch").replace(str(sharded), "HERE")
     assert out == (EXPECTED / "train_said.txt").read_text()
     assert not any((sharded / "run").iterdir())  # what tried it is gone
+
+
+def test_gpus_that_are_asked_for_in_another_way_count(
+    sharded: Path, queue: Queue, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*PLAIN, "--sbatch=--gres=gpu:h100:4,shard:2"]) == 0
+    assert "--cpus-per-task=12" in queue.calls()[0]
+    assert "\njob 17: 2 nodes, 4 GPUs and 12 cores each\n" in capfd.readouterr().out
+    assert cli.main([*PLAIN, "--gpus=4", "--sbatch=--gpus-per-node=h100:3"]) == 2
+    assert "8 clips cannot be shared equally by 6 ranks" in capfd.readouterr().err
+    assert len(queue.calls()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "log"),
+    [
+        (["--job-name=my run"], "HERE/my run-17.log"),
+        (["--sbatch=-J my run"], "HERE/my run-17.log"),
+        (["--sbatch", "--job-name", "--sbatch", "x", "--log=my logs"], "HERE/my logs/x-17.log"),
+        (["--sbatch", "--output=out/%x.%j"], "out/blvnet-train.17"),
+        (["--log", "100% logs"], "HERE/100% logs/blvnet-train-17.log"),
+    ],
+)
+def test_the_log_is_where_it_is_said_to_be(
+    words: list[str], log: str, sharded: Path, queue: Queue, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*PLAIN, *words]) == 0
+    out = capfd.readouterr().out.replace(str(sharded), "HERE")
+    assert f"  log    {log}\n" in out
+    look = next(line for line in out.splitlines() if line.startswith("  look"))
+    assert shlex.split(look)[-1] == log
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["--nodes=2", "--nodes=4"], {"nodes": "4"}),
+        (["-N8"], {"nodes": "8"}),
+        (["-N", "8", "--exclusive"], {"nodes": "8", "exclusive": ""}),
+        (["--exclusive", "--comment=a=b"], {"exclusive": "", "comment": "a=b"}),
+        (["-w", "n1", "-J", "x"], {"job-name": "x"}),
+        ([], {}),
+    ],
+)
+def test_options_of_sbatch_are_known_by_their_long_names(words: list[str], given: dict[str, str]) -> None:
+    assert slurm_options.named(words) == given
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [
+        ("30", 30),
+        ("30:30", 30.5),
+        ("24:00:00", 1440),
+        ("1-0", 1440),
+        ("1-1:30", 1530),
+        ("2-0:0:30", 2880.5),
+        ("0", None),
+        ("UNLIMITED", None),
+    ],
+)
+def test_a_time_limit_is_read_as_sbatch_reads_it(limit: str, minutes: float | None) -> None:
+    assert slurm_options.minutes(limit) == minutes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sbatch", "--nodes=8"], "--sbatch --nodes: give --nodes"),
+        (["--sbatch=-N8"], "--sbatch --nodes: give --nodes"),
+        (["--sbatch", "--array=0-3"], "--sbatch --array: its tasks would be trainings in one run folder"),
+        (["--time", "3"], "--time 3: a training is told to save 3 to 4 minutes before its limit"),
+        (["--sbatch=--time=0:30"], "--time 0:30: a training is told"),
+        (["--time", "1:2:3:4"], "--time 1:2:3:4: write minutes"),
+        (["--nodes", "2-4"], "'2-4': write a number, as in 4, or the fewest and the most, as in 2:4"),
+        (["--nodes", "2:"], "'2:': write a number"),
+        (["--nodes", "0:2"], "must be at least 1"),
+        (["--nodes", "1:100000000000000000000"], "by 3 or 5 or 6 or 7 or more ranks"),
+        (["--gpus", "h100:8"], "--gpus: 'h100:8' is no whole number"),
+        (["--log", "/proc/logs"], "--log /proc/logs: No such file or directory; name a folder"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(
+    words: list[str], message: str, sharded: Path, queue: Queue, capfd: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = cli.main([*PLAIN, *words])
+    except SystemExit as end:  # argparse's
+        status = int(str(end.code))
+    assert status == 2
+    err = capfd.readouterr().err
+    assert err.startswith("error: ") and message in err and err.count("\n") == 1
+    assert not queue.calls()
+
+
+def test_a_short_limit_is_taken_with_a_signal_of_ones_own(sharded: Path, queue: Queue) -> None:
+    assert cli.main([*PLAIN, "--time", "3", "--sbatch", "--signal=B:USR1@60"]) == 0
+    assert len(queue.calls()) == 1
+
+
+def test_processes_of_a_node_are_a_number(
+    sharded: Path, queue: Queue, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PROCESSES", "all")
+    assert cli.main(PLAIN) == 2
+    assert capfd.readouterr().err.startswith("error: PROCESSES=all: ")
+
+
+def test_shards_that_the_network_does_not_take_are_said(
+    sharded: Path, queue: Queue, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*PLAIN, "model.in_channels=10"]) == 2
+    assert "pictures in colour, and model.in_channels 10 is optical flow" in capfd.readouterr().err
+    assert not queue.calls()
 
 
 def test_of_several_clusters_the_number_alone_is_said(

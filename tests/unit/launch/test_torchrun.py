@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.rendezvous.utils import parse_rendezvous_endpoint as torch_endpoint
 
 from launch import cli, torchrun
 from tests import commands, shards
@@ -40,6 +41,11 @@ def test_the_commands_are_ones_that_the_programs_know(printed: str, config: Path
         ([BATCH, "--port", "80"], "--port: must be 1024 to 65535"),
         ([BATCH, "--hosts", "a,a"], "a host stands there twice"),
         ([BATCH, "--hosts", "a, b"], "' b' is no host"),
+        ([BATCH, "--hosts", "me@a,b"], "'me@a' is no host; write --hosts first,second: names or addresses"),
+        ([BATCH, "--hosts", "a:22,b"], "'a:22' is no host"),
+        ([BATCH, "--hosts", "[fd00::1],b"], "'[fd00::1]' is no host"),
+        ([BATCH, "--hosts", "a,b,"], "'' is no host"),
+        ([BATCH, "--nproc", "gpu"], "--nproc: 'gpu' is no whole number"),
         ([BATCH, "--hosts", ""], "'' is no host"),
     ],
 )
@@ -47,6 +53,14 @@ def test_a_mistake_ends_in_one_line(
     words: list[str], message: str, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_one_line([*WORDS, *words], message, capsys)
+
+
+def test_hosts_may_be_addresses_of_either_kind(printed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*WORDS, BATCH, "--hosts", "fd00::1,node_2"]) == 0
+    first, second = commands.commands(capsys.readouterr().out)
+    assert {"--rdzv-endpoint=fd00::1:29400", "--local-addr=fd00::1"} <= set(first)
+    assert {"--rdzv-endpoint=fd00::1:29400", "--local-addr=node_2"} <= set(second)
+    assert torch_endpoint("fd00::1:29400", default_port=1) == ("fd00::1", 29400)
 
 
 def test_what_there_is_to_train_on_is_said(printed: str, capsys: pytest.CaptureFixture[str]) -> None:

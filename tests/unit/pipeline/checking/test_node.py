@@ -2,16 +2,20 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from pipeline import config as configuration
 from pipeline.checking import node
+from pipeline.checking.report import of_line
 from pipeline.config import Config
+from pipeline.data import splits
+from sharding.format.manifest import Manifest
 from tests import shards
 from tests.cluster.slurm import free_ports
-from tests.processes import ROOT
+from tests.processes import ROOT, run
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +60,90 @@ def test_shards_that_are_gone_are_told(tmp_path: Path) -> None:
     (tmp_path / "shards" / "train" / "shard-000000.tar").unlink()
     found = node.look(tiny(tmp_path), 1, 1)
     assert "shard-000000.tar: no such file" in found.problems["store"]
+
+
+def test_the_stores_of_a_mixture_are_measured_each_by_its_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, samples in (("shards", 30), ("other", 10)):
+        shards.make(tmp_path / name, [samples])
+    shards.make(tmp_path / "shards", [4], split="validation")
+    config = tiny(tmp_path, f"data.mix={{{tmp_path}/other: 2}}")
+    train_set, _, mixed = splits.load_all(config)
+    other = mixed[0].split
+    rates = {train_set.root: 100.0, other.root: 10.0}
+    asked: list[float] = []
+
+    def rate(split: Manifest, seconds: float) -> float:
+        asked.append(seconds)
+        return rates[split.root]
+
+    monkeypatch.setattr(node, "store_rate", rate)
+    found = node.look(config, 1, 1)
+    epoch = train_set.bytes + 2 * other.bytes
+    assert found.store_mb_per_s == pytest.approx(epoch / (train_set.bytes / 100 + 2 * other.bytes / 10))
+    clips = 2 * found.frames_per_s / 16
+    assert found.needed_mb_per_s == pytest.approx(clips * epoch / (30 + 2 * 10) / 1e6)
+    rates[other.root] = 0.0
+    assert node.look(config, 1, 1).store_mb_per_s == 0
+    assert asked == [1.0] * 4
+
+
+def test_a_mixed_set_that_is_not_there_is_told(tmp_path: Path) -> None:
+    shards.make(tmp_path / "shards", [4])
+    shards.make(tmp_path / "shards", [4], split="validation")
+    found = node.look(tiny(tmp_path, f"data.mix={{{tmp_path}/nowhere: 2}}"), 1, 1)
+    assert "nowhere/train/manifest.json: no such manifest" in found.problems["shards"]
+
+
+def test_what_does_not_answer_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(node, "ANSWER_S", 0.5)
+    for what in (node.splits, node.request):
+        monkeypatch.setattr(
+            what, "load_all" if what is node.splits else "check_writable", lambda _: over.wait()
+        )
+    try:
+        found = node.look(tiny(tmp_path), 1, 1)
+    finally:
+        over.set()
+    assert found.problems == dict.fromkeys(("shards", "run folder"), "no answer within 0.5 s")
+    assert found.frames_per_s > 10
+
+
+def test_a_fault_of_the_program_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(config: Config) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(splits, "load_all", fails)
+    with pytest.raises(ZeroDivisionError):
+        node.look(tiny(tmp_path), 1, 1)
+
+
+def test_a_store_that_is_away_is_told_in_seconds(tmp_path: Path, port: int) -> None:
+    tiny(tmp_path)
+    words = ["node", "--config", f"{tmp_path}/tiny.yaml", "data.root=s3://b/shards", "run.folder=s3://b/run"]
+    secrets = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    away = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}"}
+    done = run([sys.executable, "-m", "pipeline.preflight", *words], {**secrets, **away})
+    (found,) = [report for line in done.stdout.splitlines() if (report := of_line(line))]
+    assert set(found.problems) == {"shards", "run folder"}
+    for url, problem in (
+        ("s3://b/shards/train", found.problems["shards"]),
+        ("s3://b/run", found.problems["run folder"]),
+    ):
+        assert problem.startswith(url) and "tried for 8 s" in problem, problem
+
+
+@pytest.mark.parametrize(("told", "found"), [("8", 8), (None, 1)])
+def test_a_node_counts_the_gpus_of_its_job(
+    told: str | None, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_GPUS_ON_NODE", raising=False)
+    monkeypatch.setattr(node, "DEVICES", Path("/nowhere"))
+    if told:
+        monkeypatch.setenv("SLURM_GPUS_ON_NODE", told)
+    assert node.processes() == found
 
 
 @pytest.fixture
