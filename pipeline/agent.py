@@ -39,7 +39,7 @@ from torch.distributed.elastic.rendezvous import (
 
 from pipeline.ranks import launcher
 from pipeline.ranks.elastic import BACKEND, AbsentError, Elastic
-from sharding.errors import MISTAKE, UNREACHABLE
+from sharding.errors import MISTAKE, UNREACHABLE, UserError
 
 _NOBODY_SENDS = "SIGURG"
 
@@ -81,6 +81,9 @@ def _run(folder: Path) -> int:
         return _stopped(folder, stop.number)
     except ChildFailedError as error:
         return _failed(*error.get_first_failure())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
     except AbsentError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
@@ -100,13 +103,31 @@ def _run(folder: Path) -> int:
 def _arguments(elastic: Elastic) -> argparse.Namespace:
     """torchrun's; several hosts meet in our way."""
     args: argparse.Namespace = run.parse_args(sys.argv[1:])  # type: ignore[no-untyped-call]
-    fewest, most = run.parse_min_max_nnodes(args.nnodes)
+    fewest, most = _sizes(args.nnodes, args.nproc_per_node)
     if most > 1 and args.rdzv_backend == "c10d" and not args.standalone:
         if fewest < most:
             os.environ[launcher.HOSTS] = f"{fewest}:{most}"
         rendezvous_handler_registry.register(BACKEND, elastic.create)
         args.rdzv_backend = BACKEND
     return args
+
+
+def _sizes(nodes: str, processes: str) -> tuple[int, int]:
+    """The fewest and the most hosts. `UserError` where torchrun would end with its stack."""
+    try:
+        fewest, most = run.parse_min_max_nnodes(nodes)
+    except (ValueError, RuntimeError):
+        fewest, most = 0, 0
+    if not 0 < fewest <= most:
+        raise UserError(f"--nnodes={nodes}: write the number of hosts, or the fewest and the most, as in 2:4")
+    try:
+        here = run.determine_local_world_size(processes)
+    except ValueError as error:
+        why = str(error).rstrip(".")
+        raise UserError(f"--nproc-per-node={processes}: {why}; give a number of processes") from None
+    if here < 1:
+        raise UserError(f"--nproc-per-node={processes}: give a number of processes, at least 1")
+    return fewest, most
 
 
 class _Stop:

@@ -1,12 +1,16 @@
 """How a run that cannot go on ends: one line, and the right exit status."""
 
 import os
+import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline import agent
+from sharding.errors import UserError
 from tests import shards
 from tests.distributed.test_training import losses, training
 from tests.processes import ROOT, descendants, environment, started, wait_until
@@ -61,6 +65,29 @@ def test_a_rank_that_hangs_ends_the_run_and_its_stack_is_in_the_log(tmp_path: Pa
         assert process.wait(timeout=40 + 60) == 1
     assert "_hangs_in_its_third_step" in log.read_text()
     assert len(losses(folder)) == 2
+
+
+@pytest.mark.parametrize(
+    ("nodes", "processes", "told"),
+    [
+        ("1", "all", "--nproc-per-node=all: Unsupported nproc_per_node value: all; give a number"),
+        ("1", "0", "--nproc-per-node=0: give a number of processes, at least 1"),
+        ("3:2", "1", "--nnodes=3:2: write the number of hosts, or the fewest and the most, as in 2:4"),
+        ("0", "1", "--nnodes=0: write the number of hosts"),
+        ("two", "1", "--nnodes=two: write the number of hosts"),
+        ("1:2:3", "1", "--nnodes=1:2:3: write the number of hosts"),
+    ],
+)
+def test_a_size_that_is_none_is_said(nodes: str, processes: str, told: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(told)}"):
+        agent._sizes(nodes, processes)
+
+
+def test_a_launcher_that_is_told_to_use_gpus_where_there_are_none_says_so_in_one_line() -> None:
+    words = [sys.executable, "-m", "pipeline.agent", "--nproc-per-node=gpu", "-m", "pipeline.train"]
+    done = subprocess.run(words, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr == "error: --nproc-per-node=gpu: Cuda is not available; give a number of processes\n"
 
 
 def cmdline(pid: int) -> list[bytes]:
