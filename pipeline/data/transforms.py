@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 Box = tuple[int, int, int, int]
 
@@ -135,8 +136,7 @@ def resize(frames: Tensor, width: int, height: int) -> Tensor:
     """
     if frames.shape[-2:] == (height, width):
         return frames
-    resized: Tensor = torch.ops.aten._upsample_bilinear2d_aa(frames, [height, width], False)
-    return resized
+    return interpolate(frames, (height, width), mode="bilinear", align_corners=False, antialias=True)
 
 
 def resize_into(frames: Tensor, out: Tensor) -> None:
