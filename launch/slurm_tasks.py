@@ -9,8 +9,8 @@ from sharding.arguments import Arguments, at_least_1
 
 _BEGINS = re.compile(r"\S+ task \d+ begins, try (\d+), on (\S+)")
 _ENDS = re.compile(r"\S+ task \d+ ends with status (\d+)")
-_CANCELLED = re.compile(r"slurmstepd: error: .* CANCELLED AT \S+(?: DUE TO ([A-Z ]+))?[, ].*")
-_MEMORY = re.compile(r"slurmstepd: error: .*oom.kill.*", re.IGNORECASE)
+_CANCELLED = re.compile(r"slurmstepd\S*: error: .* CANCELLED AT \S+(?: DUE TO ([A-Z ]+))?[, ].*")
+_MEMORY = re.compile(r"slurmstepd\S*: error: .*oom.kill.*", re.IGNORECASE)
 _WHY = {"": "cancelled", "TIME LIMIT": "time limit", "NODE FAILURE": "node lost", "PREEMPTION": "preempted"}
 _WIDEST = 100
 _BEGUN = "running, or cut off"

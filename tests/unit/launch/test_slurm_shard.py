@@ -151,7 +151,7 @@ def test_tasks_that_are_not_done_are_one_table(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().out == (EXPECTED / "tasks.txt").read_text()
 
 
-CANCELLED = "slurmstepd: error: *** JOB 20 ON n1 CANCELLED AT 2026-11-25T13:09:00{} ***\n"
+CANCELLED = "slurmstepd-n1: error: *** JOB 20 ON n1 CANCELLED AT 2026-11-25T13:09:00{} ***\n"
 OUT_OF_MEMORY = (
     "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=20.batch. Some of your processes may have been killed "
     "by the cgroup out-of-memory handler.\n"
