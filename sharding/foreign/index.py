@@ -1,13 +1,16 @@
 """An index of tars that others made: a sidecar a tar and a manifest, and not a byte of the tars copied."""
 
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from sharding import storage
 from sharding.errors import UserError
 from sharding.foreign import labels, scan, urls
+from sharding.foreign.findings import Findings
 from sharding.foreign.labels import Classes
 from sharding.foreign.scan import Found, Scanned
 from sharding.format import manifest, recipe
+from sharding.format.keys import foreign_key_fault
 from sharding.format.kinds import of_indexed_tars, with_several_labels
 from sharding.format.manifest import Manifest
 from sharding.format.rows import IndexedRow
@@ -45,41 +48,41 @@ def index(request: Request) -> Indexed:
     names = None if request.classes is None else labels.class_names(request.classes)
     label = request.label or _label_of(tars)
     rule = labels.parse(label)
-    found = _scanned([scan.Request(url, rule, request.member) for url in tars], request.workers)
-    if not any(one.samples for one in found):
-        failure = next((f"; sample {f.key}: {f.reason}" for one in found for f in one.failures), "")
-        raise UserError(f"{tars[0]}: no sample that can be used in {len(tars)} tars{failure}")
-    said = {sample.label for one in found for sample in one.samples}
-    several = {isinstance(each, tuple) for each in said}
-    if len(several) > 1:
-        raise UserError(f"--label {label}: some samples have a list of labels there, and others have one")
-    classes = Classes(said, names)
-    settings = of_indexed_tars({"label": label} | ({"member": request.member} if request.member else {}))
-    settings = with_several_labels(settings) if True in several else settings
-    made_of = Recipe(request.name, folder.rpartition("/")[2], classes.names, settings, "", len(tars))
-    keys = _Keys(tars, found)
-    sidecars = [
-        IndexedSidecar(
-            tar_name(i),
-            one.bytes,
-            one.sha256,
-            [_row(sample, keys.of(i, sample.key), classes, url) for sample in one.samples],
-            one.failures,
-            made_of,
-            url,
-        )
-        for i, (url, one) in enumerate(zip(tars, found, strict=True))
-    ]
-    at_once(lambda one: save_sidecar(Place(folder, one.name).sidecar_url, one), sidecars)
-    made = manifest.save(folder, made_of, [manifest.entry(one) for one in sidecars])
-    notes = [note for one in found for note in one.notes]
-    if keys.qualified:
-        notes.append("keys are the same in several tars: each begins with its tar's name here")
-    if rule.kind == "none":
-        notes.append("no labels; --label says where they are")
-    elif request.label is None:
-        notes.append(f"labels are those of .{label}")
-    return Indexed(made, notes)
+    with closing(Findings(len(tars))) as found:
+        _scan([scan.Request(url, rule, request.member) for url in tars], request.workers, found)
+        if not found.samples:
+            failure = next((f"; sample {one.key}: {one.reason}" for one in found.failures), "")
+            raise UserError(f"{tars[0]}: no sample that can be used in {len(tars)} tars{failure}")
+        several = {isinstance(each, tuple) for each in found.said}
+        if len(several) > 1:
+            raise UserError(f"--label {label}: some samples have a list of labels there, and others have one")
+        classes = Classes(found.said, names)
+        settings = of_indexed_tars({"label": label} | ({"member": request.member} if request.member else {}))
+        settings = with_several_labels(settings) if True in several else settings
+        made_of = Recipe(request.name, folder.rpartition("/")[2], classes.names, settings, "", len(tars))
+        prefixes = None if found.keys_are_unique else _prefixes(tars)
+
+        def sidecar(i: int) -> IndexedSidecar:
+            one, prefix = found.of(i), "" if prefixes is None else prefixes[i]
+            rows = [_row(sample, prefix, classes, tars[i]) for sample in one.samples]
+            return IndexedSidecar(tar_name(i), one.bytes, one.sha256, rows, one.failures, made_of, tars[i])
+
+        def written(i: int) -> manifest.Entry:
+            made = sidecar(i)
+            save_sidecar(Place(folder, made.name).sidecar_url, made)
+            return manifest.entry(made)
+
+        for i in range(len(tars)):  # whatever is wrong is told before anything is written
+            sidecar(i)
+        made = manifest.save(folder, made_of, at_once(written, range(len(tars))))
+        notes = found.notes
+        if prefixes is not None:
+            notes.append("keys are the same in several tars: each begins with its tar's name here")
+        if rule.kind == "none":
+            notes.append("no labels; --label says where they are")
+        elif request.label is None:
+            notes.append(f"labels are those of .{label}")
+        return Indexed(made, notes)
 
 
 def _check_free(folder: str) -> None:
@@ -97,17 +100,12 @@ def _label_of(tars: list[str]) -> str:
     return "none"
 
 
-def _scanned(requests: list[scan.Request], workers: int) -> list[Scanned]:
-    found: dict[str, Scanned] = {}
+def _scan(requests: list[scan.Request], workers: int, found: Findings) -> None:
+    number_of = {request.url: i for i, request in enumerate(requests)}
     with progress.bar("index", len(requests), "tar") as bar:
-        if workers == 1:
-            for request in requests:
-                found[request.url] = scan.scan(request, lambda _: None)
-                bar.update()
-            return [found[request.url] for request in requests]
 
         def on_result(request: scan.Request, result: Scanned) -> None:
-            found[request.url] = result
+            found.add(number_of[request.url], result)
             bar.update()
 
         def on_lost(lost: pool.Lost[scan.Request]) -> scan.Request:
@@ -116,12 +114,17 @@ def _scanned(requests: list[scan.Request], workers: int) -> list[Scanned]:
                 f"({lost.signal or lost.exitcode}); give fewer --workers, or leave that tar out"
             )
 
-        pool.run(scan.in_worker, requests, workers, lambda *_: None, on_result, on_lost)
-    return [found[request.url] for request in requests]
+        if workers == 1:
+            for request in requests:
+                on_result(request, scan.scan(request, lambda _: None))
+        else:
+            pool.run(scan.in_worker, requests, workers, lambda *_: None, on_result, on_lost)
 
 
-def _row(found: Found, key: str, classes: Classes, url: str) -> IndexedRow:
-    inside = found.content
+def _row(found: Found, prefix: str, classes: Classes, url: str) -> IndexedRow:
+    inside, key = found.content, prefix + found.key
+    if fault := foreign_key_fault(key):
+        raise UserError(f"{url}: the name of sample {key!r} {fault}; rename its members")
     return IndexedRow(
         key,
         found.offset,
@@ -136,17 +139,8 @@ def _row(found: Found, key: str, classes: Classes, url: str) -> IndexedRow:
     )
 
 
-class _Keys:
-    """Names of samples that are unique in the split: webdataset's keys, or, where two tars share one, behind the tar's
-    name, or behind its number where tars share their names."""
-
-    def __init__(self, tars: list[str], found: list[Scanned]) -> None:
-        every = sum(len(one.samples) for one in found)
-        self.qualified = len({sample.key for one in found for sample in one.samples}) < every
-        names = [urls.name(url) for url in tars]
-        unique = len(set(names)) == len(names)
-        self._names = names if unique else [f"{i:06d}" for i in range(len(tars))]
-
-    def of(self, tar: int, key: str) -> str:
-        """The name of a sample of a tar."""
-        return f"{self._names[tar]}/{key}" if self.qualified else key
+def _prefixes(tars: list[str]) -> list[str]:
+    """What stands before the keys of each tar, so that they are unique: its name, or its number where names are not."""
+    names = [urls.name(url) for url in tars]
+    unique = len(set(names)) == len(names)
+    return [f"{name}/" if unique else f"{i:06d}/" for i, name in enumerate(names)]

@@ -1,12 +1,13 @@
 """Labels of samples: what each one's own text says, and later the index of its class."""
 
 import csv
+import functools
 import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sharding import storage
@@ -25,11 +26,14 @@ _NEGATIVE = re.compile(r"-\d+")  # what many write where a label is not known
 
 @dataclass(frozen=True)
 class Rule:
-    """Where labels are from: a member of the sample, a field of its .json, a table by key, or nowhere."""
+    """Where labels are from: a member of the sample, a field of its .json, a table by key, or nowhere.
+
+    `name`: the member's ending, the field, or the table's URL. Each process that is told of a table reads it once: its
+    millions of rows would be sent along with every tar.
+    """
 
     kind: Literal["none", "member", "json", "csv"]
     name: str = ""
-    table: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, group: Group, read: Callable[[Member], bytes]) -> Said:
         """The label of a sample. Raises `Unusable` where it has none."""
@@ -50,9 +54,10 @@ class Rule:
         return _sound(said, f"its .{ending}")
 
     def _of_table(self, key: str) -> Said:
+        table = _table(self.name)
         for name in (key, key.rpartition("/")[2]):
-            if name in self.table:
-                return _sound(self.table[name], self.name)
+            if name in table:
+                return _sound(table[name], self.name)
         raise Unusable(f"no label: its key is not in {self.name}")
 
 
@@ -64,12 +69,15 @@ def parse(text: str) -> Rule:
     if kind == "json" and rest:
         return Rule("json", rest)
     if kind == "csv" and rest:
-        return Rule("csv", rest, _table(rest))
+        _table.cache_clear()  # it may be another one by now
+        _table(rest)
+        return Rule("csv", rest)
     if not rest and kind in ("cls", "txt"):
         return Rule("member", kind)
     raise UserError(f"--label {text}: give cls, txt, json:FIELD, csv:FILE or none")
 
 
+@functools.lru_cache(1)
 def _table(url: str) -> dict[str, str]:
     """A CSV with the columns key and label."""
     rows = csv.DictReader(io.StringIO(_text(url)), restval="")

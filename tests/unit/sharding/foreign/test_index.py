@@ -1,7 +1,11 @@
 """Indexes of tars that others made: what is found in them, and what a reader is given."""
 
 import json
+import pickle
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
+from tarfile import PAX_FORMAT as PAX
 
 import numpy as np
 import pytest
@@ -11,8 +15,10 @@ from sharding import storage
 from sharding.building.verify import verify
 from sharding.cli import main
 from sharding.errors import UserError
-from sharding.foreign import sample
+from sharding.foreign import labels, sample, scan
+from sharding.foreign.content import Content
 from sharding.foreign.sample import Frames
+from sharding.foreign.scan import Found, Scanned
 from sharding.format import manifest, mjpeg
 from sharding.format.manifest import Manifest
 from sharding.format.rows import IndexedRow
@@ -187,6 +193,64 @@ def test_a_table_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content
     (tmp_path / "labels.csv").write_bytes(content)
     with pytest.raises(UserError, match=f"{tmp_path}/labels.csv.*{words}"):
         foreign.indexed([tar], tmp_path / "train", label=f"csv:{tmp_path}/labels.csv")
+
+
+def test_a_table_of_any_size_is_not_sent_along_with_every_tar(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("key,label\n" + "".join(f"{i},{i % 2}\n" for i in range(10_000)))
+    assert len(pickle.dumps(labels.parse(f"csv:{tmp_path}/labels.csv"))) < 1000
+    tars = [foreign.tar(tmp_path / "tars" / f"{i}.tar", [(f"{i}.jpg", foreign.jpeg(i))]) for i in range(3)]
+    assert main(["index", *map(str, tars), "--out", f"{tmp_path}/train", "--workers", "2",
+                 "--label", f"csv:{tmp_path}/labels.csv"]) == 0  # fmt: skip
+    found = opened(manifest.load(f"{tmp_path}/train"))
+    assert {key: row.label for key, (row, _) in found.items()} == {"0": 0, "1": 1, "2": 0}
+
+
+def test_the_memory_of_an_index_does_not_grow_with_its_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tar's findings lie on disk: what is held at a time is one of them, and a few bytes a sample."""
+    inside = Content("pictures", 48, 40, 1, [(512, 400)])
+
+    def scanned(request: scan.Request, report: object) -> Scanned:
+        key = Path(request.url).stem
+        samples = [Found(f"{key}-{i:06d}", 1024 * i, 1024, i, i % 7, replace(inside)) for i in range(2000)]
+        return Scanned(1024 * 2000, "0" * 64, samples)
+
+    def peak(tars: int) -> int:
+        urls = [str(foreign.tar(tmp_path / f"{tars}" / f"{i:03d}.tar", [])) for i in range(tars)]
+        tracemalloc.start()
+        made = foreign.indexed(urls, tmp_path / f"{tars}" / "train", label="cls")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert made.samples == 2000 * tars
+        return most
+
+    monkeypatch.setattr(scan, "scan", scanned)
+    # one after another, or as many as there are threads would be held
+    monkeypatch.setattr(
+        "sharding.foreign.index.at_once", lambda ask, things: [ask(thing) for thing in things]
+    )
+    few, many = peak(2), peak(20)
+    assert many - few < 100 * 18 * 2000  # bytes; they took 900 a sample
+
+
+def test_nothing_is_written_where_a_later_tar_has_a_wrong_label(tmp_path: Path) -> None:
+    files = [[(f"{i}.jpg", foreign.jpeg(i)), (f"{i}.cls", str(i).encode())] for i in range(3)]
+    tars = [foreign.tar(tmp_path / f"{i}.tar", files[i]) for i in range(3)]
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    with pytest.raises(UserError, match=rf"{tars[2]}: sample 2: label '2' is none of the 2 of --classes"):
+        foreign.indexed(tars, tmp_path / "train", classes=f"{tmp_path}/names.txt")
+    assert not (tmp_path / "train").exists()
+
+
+def test_a_key_that_becomes_too_long_behind_its_tar_s_name_is_told(tmp_path: Path) -> None:
+    name = "/".join(["k" * 200] * 5)
+    tars = [
+        foreign.tar(tmp_path / f"{'t' * 100}{i}.tar", [(f"{name}.jpg", foreign.jpeg(0))], PAX) for i in "ab"
+    ]
+    with pytest.raises(UserError, match=r"a\.tar: the name of sample 'ttt.* is longer than 1024 bytes"):
+        foreign.indexed(tars, tmp_path / "train")
+    assert not (tmp_path / "train").exists()
 
 
 def test_class_names_that_are_no_text_are_told_in_one_line(tmp_path: Path) -> None:
