@@ -64,10 +64,10 @@ class Stream:
     samples. A run that is to change size sets `lanes` to a multiple of all its ranks times workers; else any change
     works, and some shards are read twice. `drop_last` leaves out an epoch's last, partial batch. Where `device` is a
     GPU, batches are on their way there while it trains. `corrupt_budget` is the share of an epoch's samples that may be
-    damaged and replaced. `cache` is a local folder that keeps up to `cache_gb` of shards; with `films="jpeg"` those of
-    films are turned to JPEGs on their way into it. `audit` is a folder, or the URL of one, in which
-    `python -m pipeline.audit` finds what it proves the order from. `mix` has further splits, each with its weight: a
-    sample of theirs comes so many times an epoch on average. Their classes are some of this one's.
+    damaged and replaced, on each rank. `cache` is a local folder that keeps up to `cache_gb` of shards; with
+    `films="jpeg"` those of films are turned to JPEGs on their way into it. `audit` is a folder, or the URL of one, in
+    which `python -m pipeline.audit` finds what it proves the order from. `mix` has further splits, each with its
+    weight: a sample of theirs comes so many times an epoch on average. Their classes are some of this one's.
 
     Iterating goes on where the stream stands. Raises `UserError`.
     """
@@ -174,11 +174,14 @@ class Stream:
         passes = Passes(at.global_batch, self._epochs, at.epoch, at.step, self._drop_last)
         allowed = corrupt.share_of(self._corrupt_budget, self.samples) if self._corrupt_budget else None
         parts = (self._split, self._cutter, at.order, passes, self._rank, self._ranks, self._shards, allowed)
-        stream = ClipStream(*parts, mixed=self._mixed)
+        stream, replaced = ClipStream(*parts, mixed=self._mixed), corrupt.Tally(allowed)
         with closing(batches(stream, self._workers, self._device.type == "cuda")) as made:
             for batch in on_device(made, self._device):
                 if turn != self._turn:
                     raise RuntimeError("the stream was begun anew, or its state loaded, while this loop ran")
+                replaced.add(
+                    batch.epoch, len(batch.replaced)
+                )  # of all loader processes, each of which has a part
                 self._at = self._at.after(self._at.done + 1)
                 if log:
                     log.write(self._at.done, batch)

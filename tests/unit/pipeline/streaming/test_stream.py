@@ -274,6 +274,18 @@ def test_damaged_samples_end_the_stream_or_are_replaced(
     assert "is used in its place" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("workers", [0, 3])
+def test_the_budget_is_that_of_all_loader_processes_together(tmp_path: Path, workers: int) -> None:
+    split = shards.make(tmp_path, [15, 5, 20])
+    for key in ("clip-7", "clip-16", "clip-31"):
+        damage(split, key)
+    settings = {"drop_last": False, "workers": workers, "lanes": 6}
+    made = list(stream(split, corrupt_budget=3 / 40, **settings))
+    assert sum(len(batch.replaced) for batch in made) == 3
+    with pytest.raises(UserError, match=r"3 damaged samples in this epoch, more than the 2"):
+        list(stream(split, corrupt_budget=2 / 40, **settings))
+
+
 def test_a_cache_keeps_the_shards(split: Manifest, tmp_path: Path) -> None:
     expected = numbers(stream(split, lanes=1))
     assert numbers(stream(split, lanes=1, cache=tmp_path / "cache", cache_gb=1)) == expected
