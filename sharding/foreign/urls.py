@@ -55,6 +55,8 @@ def _of_one(url: str) -> list[str]:
         )
     if url.startswith(_WEB):
         raise UserError(f"{url}: not a .tar, and a web server lists no folder; name its tars")
+    if "://" not in url and not Path(url).exists():
+        raise UserError(f"{url}: no such file or folder")
     names = [name for name in storage.list_names(url) if name.endswith(".tar")]
     if not names:
         raise UserError(

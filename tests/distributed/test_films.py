@@ -13,7 +13,7 @@ from tests.films import built, settings
 from tests.processes import run
 from tests.unit.sharding.videos import write_set
 
-EPOCHS, STEPS = 3, 4  # of 8 clips each, from 34 videos
+EPOCHS, STEPS = 4, 4  # of 8 clips each, from 34 videos
 
 
 @pytest.fixture(scope="module")

@@ -171,6 +171,7 @@ def test_an_end_that_is_missing_and_one_that_is_none_are_said(tmp_path: Path) ->
         (["empty"], "no .tar in it"),
         (["a.tar", "a.tar"], "given twice"),
         (["missing.tar"], "no such file"),
+        (["missing"], "missing: no such file or folder"),
     ],
 )
 def test_urls_that_are_no_tars(
