@@ -2,24 +2,21 @@
 
 import bisect
 import operator
-from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pipeline.data.samples import Sample
 from pipeline.data.shards import StoredShards
 from pipeline.labels import tensors
-from pipeline.labels.tensors import Label
 from pipeline.streaming.reading import read
+from pipeline.streaming.rows import Rows
 from pipeline.streaming.transforms import applied
 from pipeline.streaming.video import Transform, Video
 from sharding.format import manifest
-from sharding.format.rows import IndexedRow, SampleRow
 
 
 class ShardDataset(torch.utils.data.Dataset[tuple[Any, torch.Tensor]]):
@@ -37,7 +34,7 @@ class ShardDataset(torch.utils.data.Dataset[tuple[Any, torch.Tensor]]):
         self._split, self._transform = manifest.load(str(url)), transform
         self._ends = list(accumulate(row.samples for row in self._split.shards))
         self._shards = StoredShards(self._split)
-        self._row_of: dict[int, Callable[[int], SampleRow]] = {}
+        self._kept: dict[int, Rows] = {}
 
     @property
     def classes(self) -> list[str]:
@@ -64,33 +61,7 @@ class ShardDataset(torch.utils.data.Dataset[tuple[Any, torch.Tensor]]):
             raise IndexError(f"sample {i} of {samples}")
         i %= samples
         shard = bisect.bisect_right(self._ends, i)
-        if shard not in self._row_of:
-            self._row_of[shard] = _kept(self._shards.rows(shard))
-        row = self._row_of[shard](i - (self._ends[shard] - self._split.shards[shard].samples))
+        if shard not in self._kept:
+            self._kept[shard] = Rows.of(self._shards.rows(shard))
+        row = self._kept[shard].row(i - (self._ends[shard] - self._split.shards[shard].samples))
         return read(self._shards, self._split, shard, row)
-
-
-def _kept(rows: list[SampleRow]) -> Callable[[int], SampleRow]:
-    """What gives each of these rows by its number."""
-    return rows.__getitem__ if isinstance(rows[0], IndexedRow) else _Rows.of(rows).row
-
-
-class _Rows(NamedTuple):
-    """The rows of a sidecar in a tenth of their memory: there may be millions.
-
-    `numbers`: offset, bytes, CRC-32 and frames of each, int64 (samples, 4).
-    """
-
-    kind: type[SampleRow]
-    keys: list[str]
-    labels: list[Label]
-    numbers: NDArray[np.int64]
-
-    @staticmethod
-    def of(rows: list[SampleRow]) -> "_Rows":
-        numbers = np.array([(row.offset, row.bytes, row.crc32, row.frames) for row in rows], np.int64)
-        return _Rows(type(rows[0]), [row.key for row in rows], [row.label for row in rows], numbers)
-
-    def row(self, i: int) -> SampleRow:
-        offset, size, crc32, frames = self.numbers[i].tolist()
-        return self.kind(self.keys[i], offset, size, crc32, self.labels[i], frames)

@@ -47,11 +47,13 @@ def key(video: Video, rng: np.random.Generator) -> Any:
 
 
 def smaller(folder: Path) -> str:
-    """The example, with clips that a test has time for."""
+    """The example, with clips that a test has time for; after the step HELD_AT it waits to be killed."""
     text = (EXAMPLES / "r3d18.py").read_text()
-    assert text.count("FRAMES, SIZE = 16, 112\n") == 1
+    clips, told = "FRAMES, SIZE = 16, 112\n", "flush=True)\n"
+    assert (text.count(clips), text.count(told)) == (1, 1)
+    held = "        while str(stream.done) == os.environ.get('HELD_AT'): __import__('time').sleep(1)\n"
     path = folder / "r3d18.py"
-    path.write_text(text.replace("FRAMES, SIZE = 16, 112\n", "FRAMES, SIZE = 2, 32\n"))
+    path.write_text(text.replace(clips, "FRAMES, SIZE = 2, 32\n").replace(told, told + held))
     return str(path)
 
 
@@ -69,7 +71,8 @@ def test_it_is_killed_in_mid_epoch_and_loses_and_doubles_nothing(tmp_path: Path)
 
     # Killed after the first epoch's step 5, two steps behind its checkpoint; then in the second epoch.
     for step in (5, 8):
-        with processes.started([sys.executable, *command], log, PATH) as process:
+        held = {**PATH, "HELD_AT": str(step)}
+        with processes.started([sys.executable, *command], log, held) as process:
             processes.wait_until(lambda s=step: f"step {s}:" in log.read_text(), 400, process, log)
             processes.kill_tree(process)
     assert "step 4:" in log.read_text()  # of the second start, behind the checkpoint after step 3

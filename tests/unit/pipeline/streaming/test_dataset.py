@@ -1,6 +1,7 @@
 """Any sample by its number, by hand and in the processes of torch's DataLoader."""
 
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.streaming import ShardDataset
+from pipeline.streaming.rows import Rows
 from sharding import storage
 from sharding.errors import UserError
 from sharding.format.manifest import Manifest
+from sharding.format.rows import IndexedRow, SampleRow
 from tests import shards
 from tests.unit.pipeline.streaming import transforms
 
@@ -58,6 +61,30 @@ def test_a_video_tells_what_is_known(split: Manifest) -> None:
     for box in ((40, 0, 16, 16), (0, 32, 16, 16), (-1, 0, 4, 4), (0, 0, 0, 4)):
         with pytest.raises(ValueError, match=r"the box .* does not lie in frames of 48x40"):
             video.decode([0], box)
+
+
+def test_rows_are_kept_as_they_are_in_less_than_half_their_memory() -> None:
+    def rows(count: int, parts: int) -> list[SampleRow]:
+        return [
+            IndexedRow(f"n01440764/{i:08d}", 999 * i, 99_000 + i, 4001 * i, i % 7 if parts == 1 else (1, i + 2), parts,
+                       "pictures", 500, 300 + i, [(1536 + n, 40_000 + i) for n in range(parts)])
+            for i in range(count)
+        ]  # fmt: skip
+
+    several = Rows.of([*rows(9, 3), *rows(9, 1)])
+    assert [several.row(i) for i in range(18)] == [*rows(9, 3), *rows(9, 1)]
+    assert [type(value) for value in vars(several.row(3)).values()] == [
+        *(str, int, int, int, tuple, int, str, int, int, list)
+    ]
+    tracemalloc.start()
+    pictures = rows(5000, 1)
+    whole, _ = tracemalloc.get_traced_memory()
+    kept = Rows.of(pictures)
+    del pictures
+    left, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept.row(1).label == 1
+    assert left < 0.4 * whole
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
