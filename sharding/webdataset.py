@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from sharding.errors import UserError
 from sharding.format import mjpeg
 from sharding.format.turbojpeg import Region
@@ -82,9 +84,11 @@ def frames(which: Which | None = None) -> Frames:
 def labelled(sample: dict[str, Any]) -> dict[str, Any]:
     """A decoded sample, for `.map()`, as one flat dict: `label`, `frames`, and what else its JSON says.
 
-    `label` is None in a test split. The names that webdataset gives, as `__key__`, stay; places of bytes are left out.
+    `label` is None in a test split. What else is in the sample, as `__key__`, stays; places of bytes are left out.
     """
     meta = {name: value for name, value in sample["json"].items() if name != "offsets"}
-    rest = {name: value for name, value in sample.items() if name.startswith("__")}
-    (decoded,) = (value for name, value in sample.items() if name not in rest and name != "json")
-    return {**rest, **meta, "frames": decoded}
+    frames_of = next(
+        name for name, value in sample.items() if isinstance(value, np.ndarray) and value.ndim == 4
+    )
+    rest = {name: value for name, value in sample.items() if name not in ("json", frames_of)}
+    return {**rest, **meta, "frames": sample[frames_of]}

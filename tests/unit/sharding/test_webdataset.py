@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +101,8 @@ def test_films_are_decoded_as_our_own_readers_decode_them(tmp_path: Path, worker
     split = manifest.load(str(tmp_path / "films" / "train"))
     ours = {row.key: sample for sidecar in split.sidecars() for row, sample in samples(split, sidecar)}
     urls = [split.shard_url(i) for i in range(len(split.shards))]
-    dataset = webdataset.WebDataset(urls, shardshuffle=False).decode(frames([0, 3])).map(labelled)
+    dataset = webdataset.WebDataset(urls, shardshuffle=False).decode(frames([0, 3]))
+    dataset = dataset.map(with_more).map(labelled)
     found = {
         one["__key__"]: one for one in webdataset.WebLoader(dataset, batch_size=None, num_workers=workers)
     }
@@ -109,10 +111,14 @@ def test_films_are_decoded_as_our_own_readers_decode_them(tmp_path: Path, worker
         size = meta.width, meta.height
         whole = kept.decode([0, 3], size, "RGB", Region(0, 0, *size), mjpeg.fresh)
         assert np.array_equal(found[key]["frames"], whole)
-        assert (found[key]["label"], found[key]["fps"]) == (meta.label, 12.0)
+        assert (found[key]["label"], found[key]["fps"], found[key]["mine"]) == (meta.label, 12.0, key)
     with pytest.raises(DecodingError) as raised:
         next(iter(webdataset.WebDataset(urls, shardshuffle=False).decode(frames([99]))))
     assert "frames [99] asked for, the film has " in str(raised.value.__cause__)
+
+
+def with_more(sample: dict[str, Any]) -> dict[str, Any]:
+    return {**sample, "mine": sample["__key__"]}
 
 
 def samples(split: Manifest, sidecar: Sidecar) -> Iterator[tuple[SampleRow, tuple[Meta, Frames]]]:
