@@ -1,11 +1,13 @@
 """What was found in the tars of an index, until it is written: samples on disk, for no memory holds all of them."""
 
+import contextlib
 import os
 import pickle
 import tempfile
 
 import numpy as np
 
+from sharding.errors import UserError
 from sharding.foreign.labels import Said
 from sharding.foreign.scan import Scanned
 from sharding.format.sidecar import Failure
@@ -28,20 +30,27 @@ class Findings:
 
     def close(self) -> None:
         """Keep nothing."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what it could not write is told by now
+            self._file.close()
 
     def add(self, tar: int, found: Scanned) -> None:
-        """Keep what was found in a tar."""
+        """Keep what was found in a tar. Raises `UserError` where there is no room."""
         content = pickle.dumps(found)
-        self._places[tar] = self._file.seek(0, os.SEEK_END), len(content)
-        self._file.write(content)
+        try:
+            self._places[tar] = self._file.seek(0, os.SEEK_END), len(content)
+            self._file.write(content)
+            self._file.flush()
+        except OSError as error:
+            raise UserError(
+                f"{tempfile.gettempdir()}: no room for what was found in the tars ({error.strerror}); set TMPDIR to a "
+                "folder that has some"
+            ) from error
         self._keys[tar] = np.array([hash(sample.key) for sample in found.samples], np.int64)
         self._notes[tar], self._failures[tar] = found.notes, found.failures[:1]
         self.said.update(sample.label for sample in found.samples)
 
     def of(self, tar: int) -> Scanned:
         """What was found in a tar. Several threads may ask."""
-        self._file.flush()
         start, size = self._places[tar]
         found: Scanned = pickle.loads(os.pread(self._file.fileno(), size, start))
         return found

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import tempfile
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -232,6 +233,15 @@ def test_the_memory_of_an_index_does_not_grow_with_its_samples(
     )
     few, many = peak(2), peak(20)
     assert many - few < 100 * 18 * 2000  # bytes; they took 900 a sample
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b"))  # noqa: SIM115, PTH123
+    tar = foreign.tar(tmp_path / "a.tar", [("a.jpg", foreign.jpeg(0))])
+    with pytest.raises(
+        UserError, match=r"no room for what was found in the tars \(No space left.*; set TMPDIR"
+    ):
+        foreign.indexed([tar], tmp_path / "train")
 
 
 def test_nothing_is_written_where_a_later_tar_has_a_wrong_label(tmp_path: Path) -> None:
