@@ -48,7 +48,7 @@ class OrderEffect:
 
 def time_mirrors(classes: list[str]) -> Ints:
     """The class that each class becomes when a film runs backwards, int64 (classes,); -1 where the set has none."""
-    plain = [re.sub(r"[\[\]]", "", name).lower() for name in classes]
+    plain = [re.sub(r"[\[\]]", "", name).replace("_", " ").lower() for name in classes]
     index = {name: i for i, name in enumerate(plain)}
     mirrors = np.full(len(classes), -1, np.int64)
     for there, back in _EXCHANGED:

@@ -20,6 +20,7 @@ PAIRS = [
         "Putting something behind something",
         "Removing something, revealing something behind",
     ),
+    ("Swipe_Left", "swipe_right"),
     *(
         (demo.class_name(forwards), demo.class_name(backwards))
         for _, forwards, backwards in demo.PAIRS
