@@ -39,7 +39,8 @@ def rows(folder: str) -> list[tuple[str, str]]:
 
 def _score(run: Record) -> tuple[str, str]:
     """From the last evaluation of the run's checkpoint; before that, from the last one while training."""
-    of_checkpoint = [line for line in run.evaluations if line["split"] == run.config.data.validation]
+    own = (line for line in run.evaluations if "model" not in line)  # released weights may be scored here too
+    of_checkpoint = [line for line in own if line["split"] == run.config.data.validation]
     scores = of_checkpoint or run.validation
     name, title = ("map", "validation mAP") if run.several else ("top1", "validation top-1")
     return title, f"{scores[-1][name]:.1f} %" if scores else "not evaluated yet"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from pipeline import report, train
+from pipeline import report, summary, train
 from pipeline.reporting import curves, record, sortable
 from pipeline.run import owner
 from sharding import storage
@@ -243,6 +243,16 @@ def test_what_evaluate_wrote_is_in_the_tables(root: Path) -> None:
     text = page(root / "run").text
     assert "33.25" in text and "3 x 10 (dense), 224 of 256, fp32" in text
     assert "reverse" in text and "24.50" in text and "taken for the mirror" not in text
+
+
+def test_the_score_of_released_weights_is_not_the_runs(root: Path) -> None:
+    evaluated(root / "run")
+    assert ("validation top-1", "40.0 %") in summary.rows(str(root / "run"))
+    scores = root / "run" / "scores-validation.json"
+    scores.write_text(json.dumps({**json.loads(scores.read_text()), "model": "blvnet-tam-50-f8x2-v2"}))
+    lines = [json.loads(line) for line in (root / "run" / "metrics.jsonl").read_text().splitlines()]
+    own = [line["top1"] for line in lines if line["kind"] == "validation"][-1]
+    assert ("validation top-1", f"{own:.1f} %") in summary.rows(str(root / "run")) and own != 40
 
 
 def test_two_runs_are_compared_class_by_class(root: Path) -> None:
