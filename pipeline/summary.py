@@ -8,6 +8,7 @@ from statistics import median
 
 from pipeline.reporting import record
 from pipeline.reporting.record import Record
+from pipeline.run.journal import Line
 from sharding.arguments import Arguments, place
 from sharding.errors import UserError, one_line_errors
 
@@ -32,18 +33,26 @@ def rows(folder: str) -> list[tuple[str, str]]:
             f"{run.train[-1]['step']} of {run.config.optim.global_batch * run.config.data.repeats} clips",
         ),
         ("training speed", f"{median(line['clips_per_s'] for line in run.train):.1f} clips/s"),
-        _score(run),
+        *_scores(run),
         ("run folder", folder),
     ]
 
 
-def _score(run: Record) -> tuple[str, str]:
-    """From the last evaluation of the run's checkpoint; before that, from the last one while training."""
+def _scores(run: Record) -> list[tuple[str, str]]:
+    """Of the last evaluation of a checkpoint, or before that of the last one while training; and the best of these."""
+    name = "mAP" if run.several else "top-1"
     own = (line for line in run.evaluations if "model" not in line)  # released weights may be scored here too
     of_checkpoint = [line for line in own if line["split"] == run.config.data.validation]
-    scores = of_checkpoint or run.validation
-    name, title = ("map", "validation mAP") if run.several else ("top1", "validation top-1")
-    return title, f"{scores[-1][name]:.1f} %" if scores else "not evaluated yet"
+    if of_checkpoint:
+        last = f"{of_checkpoint[-1][run.merit]:.1f} %, of {of_checkpoint[-1]['checkpoint']}"
+    else:
+        last = _after(run, run.validation[-1]) if run.validation else "not evaluated yet"
+    best = [] if run.best is None else [(f"best {name}", _after(run, run.best))]
+    return [(f"validation {name}", last), *best]
+
+
+def _after(run: Record, line: Line) -> str:
+    return f"{line[run.merit]:.1f} %, after step {line['step']}"
 
 
 def parser() -> Arguments:

@@ -159,10 +159,12 @@ def oddities(config: Config, steps: int) -> list[str]:
             f"optim.ema_decay: {optim.ema_decay} averages over some {span} steps, and the run has {steps}: what is "
             "evaluated is mostly the first weights"
         )
-    if data.sampling == "dense" and config.views.sampling == "uniform":
+    views, stride = config.views, data.dense_stride
+    alike = views.sampling == "random" or (views.sampling, views.dense_stride) == ("dense", stride)
+    if data.sampling == "dense" and not alike:
         found.append(
-            "views.sampling: training clips are dense, and those of validation span the video; views.sampling=dense "
-            "makes them alike"
+            f"data.sampling: training clips take one frame of every {stride}, and those of validation do not; "
+            f"views.sampling=dense views.dense_stride={stride} makes them alike"
         )
     if data.train == data.validation:
         found.append(f"data.validation: {data.validation} is what the run trains on; its scores say little")

@@ -189,7 +189,7 @@ def test_the_summary_shows_the_run(root: Path, capsys: pytest.CaptureFixture[str
     assert table["steps"].strip() == "2 of 4 clips"
     scores = [json.loads(line) for line in (root / "run" / "metrics.jsonl").read_text().splitlines()]
     top1 = next(line["top1"] for line in scores if line["kind"] == "validation")
-    assert f"{top1:.1f} %" in table["validation top-1"]
+    assert table["validation top-1"].strip() == table["best top-1"].strip() == f"{top1:.1f} %, after step 2"
     assert summary.main([str(root / "nowhere")]) == 2
 
 

@@ -132,13 +132,22 @@ def test_more_loader_processes_than_cores_are_warned_of(monkeypatch: pytest.Monk
         ({"optim__warmup_epochs": 50}, "optim.warmup_epochs: the rate still grows when the 50 epochs end"),
         ({"optim__ema_decay": 0.9999}, "0.9999 averages over some 10000 steps, and the run has 500"),
         ({"data__validation": "train"}, "train is what the run trains on"),
-        ({"data__sampling": "dense"}, "views.sampling=dense makes them alike"),
+        (
+            {"data__sampling": "dense", "data__dense_stride": 5, "views__sampling": "dense"},
+            "one frame of every 5, and those of validation do not; views.sampling=dense views.dense_stride=5 makes",
+        ),
+        ({"data__sampling": "dense"}, "views.sampling=dense views.dense_stride=2 makes them alike"),
     ],
 )
 def test_what_is_odd_is_warned_of(changes: dict[str, object], says: str) -> None:
     assert announce.oddities(settings(), 500) == []
     (told,) = announce.oddities(settings(**changes), 500)
     assert says in told
+
+
+@pytest.mark.parametrize("seen", ["random", "dense"])
+def test_dense_clips_that_are_validated_as_they_are_trained_on_are_not_odd(seen: str) -> None:
+    assert announce.oddities(settings(data__sampling="dense", views__sampling=seen), 500) == []
 
 
 def test_the_end_says_what_is_best_and_what_to_do_next() -> None:
