@@ -105,11 +105,13 @@ def _answers(predictions: Predictions) -> Tensor:
     labels, logits = predictions.labels, predictions.logits
     unknown = tensors.some_unknown(labels)
     if unknown.any():
-        raise UserError(
-            f"sample {predictions.keys[int(unknown.int().argmax())]} has no label to score against"
-        )
+        key = predictions.keys[int(unknown.int().argmax())]
+        raise UserError(f"sample {key} has no label to score against; give it one, or build without it")
+    wrong = unfit(logits)
+    if not wrong.any():
+        return logits
     rows = labels if tensors.are_several(labels) else F.one_hot(labels, logits.shape[1])
-    return torch.where(unfit(logits)[:, None], _LAST * rows, logits)
+    return torch.where(wrong[:, None], _LAST * rows, logits)
 
 
 def _hits(answers: Tensor, labels: Tensor) -> tuple[float, float]:
