@@ -135,6 +135,7 @@ def blend_backward(
                 newest = tl.load(source + places, mask=inside, other=0.0).to(tl.float32)
             at = t // STREAMS * frame
             output = tl.load((even if t % STREAMS == 0 else odd) + at + places, mask=inside, other=0.0)
+            output = output.to(tl.float32)  # of which a zero is one with either sign, in the interpreter too
             gradient = tl.load(
                 (even_gradient if t % STREAMS == 0 else odd_gradient) + at + places, mask=inside, other=0.0
             ).to(tl.float32)
