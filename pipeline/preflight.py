@@ -7,6 +7,11 @@
 """
 
 import os
+
+if __name__ == "__main__":
+    # Before torch is imported, which reads it then: what fails between nodes is a row of the table, not stacks.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+
 import time
 from collections.abc import Sequence
 from dataclasses import replace
