@@ -11,8 +11,8 @@ from pipeline.labels.tensors import Label
 
 
 class SlowCutter(TrainCutter):
-    """Takes half a second longer for each clip."""
+    """Takes a second and a half longer for each clip."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> Label:
-        time.sleep(0.5)
+        time.sleep(1.5)
         return super().__call__(sample, rng, out)
