@@ -141,12 +141,11 @@ def load(url: str, sha256: str | None = None) -> State:
         _refuse_reference(url, content)
         reason = str(error).split("\n", 1)[0]
         raise DamagedError(f"{url}: damaged, or not a checkpoint of this program: {reason}") from None
-    parts = [state.get(part) for part in ("model", "config")] if isinstance(state, dict) else [None]
-    if not all(isinstance(part, dict) for part in parts):
+    own: State = state if isinstance(state, dict) else {}
+    if not all(isinstance(own.get(part), dict) for part in ("model", "config")):
         _refuse_reference(url, content)
         raise DamagedError(f"{url}: not a checkpoint of this program")
-    found: State = state
-    return found
+    return own
 
 
 def _refuse_reference(url: str, content: bytes) -> None:
