@@ -39,7 +39,7 @@ def rows(folder: str) -> list[tuple[str, str]]:
 
 
 def _scores(run: Record) -> list[tuple[str, str]]:
-    """Of the last evaluation of a checkpoint, or else of the last one while training; and the best one while training."""
+    """Of the last evaluation of a checkpoint, or else of the last one while training; and the best of the latter."""
     name = "mAP" if run.several else "top-1"
     own = (line for line in run.evaluations if "model" not in line)  # released weights may be scored here too
     of_checkpoint = [line for line in own if line["split"] == run.config.data.validation]
