@@ -210,7 +210,10 @@ def _on_device(made: Callable[..., Any], device: Any) -> Callable[..., Any]:
 
 def stream(options: argparse.Namespace) -> None:
     """Shards to trained steps by this program, with so many loader processes: clips/s, and what is waited for."""
+    from blvnet import tam_op
+
     folder = _shards(options)
+    blend = "kernel" if tam_op.AVAILABLE else "convolution"  # without a trial's time
     tiny = options.size <= 64
     name = "demo" if tiny else "blvnet-tam-50-f8x2-v2"
     for workers in options.arguments:
@@ -223,7 +226,7 @@ def stream(options: argparse.Namespace) -> None:
                 "run.log_steps=4",
                 "optim.warmup_epochs=0",
             ),
-            *(f"optim.global_batch={8 if tiny else 64}", "run.blend=kernel"),
+            *(f"optim.global_batch={8 if tiny else 64}", f"run.blend={blend}"),
             *(
                 (
                     "run.device=cpu",

@@ -135,9 +135,18 @@ def _run_backward(
 def _tiling(
     x: Tensor, weight: Tensor, num_frames: int, streams: int, paired: bool
 ) -> tuple[int, int, int, dict[str, Any]]:
-    """Pixels, channels, programs, and what the kernels are compiled for."""
+    """Pixels, channels, programs, and what the kernels are compiled for.
+
+    Raises ValueError where the other forms would: a kernel reads and writes whatever it is told to.
+    """
     frames, channels, height, width = x.shape
-    clips, pixels = frames // (num_frames // 2 if paired else num_frames), height * width
+    held = num_frames // 2 if paired else num_frames
+    if num_frames % streams or frames % held or weight.shape[0] != channels:
+        raise ValueError(
+            f"{frames} frames of {channels} channels are no whole clips of {held} for weights of {weight.shape[0]} "
+            f"channels in {streams} streams"
+        )
+    clips, pixels = frames // held, height * width
     columns = min(_COLUMNS, 1 << (channels - 1).bit_length())
     rows = _ROWS * (_COLUMNS // columns)
     programs = clips * -(-pixels // rows) * -(-channels // columns)

@@ -176,6 +176,23 @@ def test_it_needs_no_gpu_to_say_what_it_lacks(
     )
 
 
+ALONE = """
+import sys
+for package in ("pydantic", "yaml", "isal", "simplejpeg", "av", "smart_open"):
+    sys.modules[package] = None
+sys.argv = ["gpu_rows", "step", "blvnet-26-f1x2", "fp32", "kernel", "eager", "2"]
+sys.argv += ["--device", "cpu", "--size", "32", "--seconds", "0.01"]
+from benchmarks import gpu_rows
+gpu_rows.main()
+"""
+
+
+def test_steps_need_torch_and_torchvision_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE], cwd=ROOT, capture_output=True, text=True, check=True)
+    first, last = (json.loads(line) for line in done.stdout.splitlines())
+    assert "training_per_s" in first and last == {**first, "inference_per_s": last["inference_per_s"]}
+
+
 def test_a_test_that_fails_is_a_row_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,6 +112,16 @@ def test_an_empty_batch_has_empty_outputs_and_no_gradient(how: str) -> None:
     compare(how, 4, x, weight)
 
 
+@pytest.mark.parametrize(("frames", "channels"), [(5, 6), (8, 5), (8, 7)])
+def test_what_fits_no_clips_is_refused_and_not_read(frames: int, channels: int) -> None:
+    x, weight = torch.randn(frames, 6, 3, 3), torch.randn(channels, 3)
+    for blend in (kernel("plain", 4), kernel("apart", 4), kernel("pairs", 8)):
+        with pytest.raises(ValueError, match="are no whole clips of 4"):
+            blend(x, weight)
+    with pytest.raises(ValueError, match="in 2 streams"):
+        kernel("apart", 3)(torch.randn(6, 6, 3, 3), torch.randn(6, 3))
+
+
 def test_one_output_without_a_use_has_the_gradient_zero() -> None:
     x, weight = inputs("pairs", 4, 3, (6, 4, 4))
     weight.requires_grad_()
