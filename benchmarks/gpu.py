@@ -52,7 +52,7 @@ def groups(cores: int) -> list[Group]:
         _step(30, ours, "bf16", "sum", "eager", 32),
         _step(110, ours, "bf16", "kernel", "compiled", 32),
         Group("from shards to trained steps", 120, ["stream", *workers]),
-        Group("GPU tests", 90, ["tests"]),
+        Group("GPU tests", 110, ["tests"]),
         Group("JPEG decoding", 45, ["decode"]),
         _step(40, "tsm-50-8f", "bf16", "-", "eager", 64),
         _step(30, "resnet-50", "bf16", "-", "eager", 256),
