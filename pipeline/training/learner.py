@@ -22,7 +22,7 @@ from pipeline.training.ema import Average
 from pipeline.training.network import settle_blend
 from pipeline.training.normalise import Normaliser
 from pipeline.training.norms import RunningStatistics, frozen_norms
-from pipeline.training.optim import Schedule, set_learning_rate, sgd
+from pipeline.training.optim import Schedule, lay_out_momenta, set_learning_rate, sgd
 from pipeline.training.precision import Precision
 from sharding.errors import UserError
 
@@ -134,6 +134,7 @@ class Learner:
         # The momenta alone: what the configuration sets may have changed since.
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": groups})
+        lay_out_momenta(self._optimizer, self._optim, self._device)
         if state["scaler"]:  # empty unless the run was in fp16
             self._precision.scaler.load_state_dict(state["scaler"])
 

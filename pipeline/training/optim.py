@@ -37,11 +37,24 @@ def sgd(model: BLVNetTAM, optim: Optim, device: torch.device) -> torch.optim.SGD
         nesterov=optim.nesterov,
         fused=device.type == "cuda",
     )
-    if device.type == "cuda" and optim.momentum:
-        # A fused first step that is skipped would leave them as the memory happens to be.
-        for parameter in parameters:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    lay_out_momenta(optimizer, optim, device)
     return optimizer
+
+
+def lay_out_momenta(optimizer: torch.optim.Optimizer, optim: Optim, device: torch.device) -> None:
+    """Let momenta lie in memory as their weights do, and on a GPU be there before the first step.
+
+    A fused optimiser takes no others: read from a checkpoint and sent to other ranks, they have the order of their
+    dimensions. And a fused first step that is skipped would leave them as the memory happens to be.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            kept = optimizer.state.get(parameter, {})
+            momentum = kept.get("momentum_buffer")
+            if momentum is not None:
+                kept["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+            elif device.type == "cuda" and optim.momentum:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 class Schedule:
