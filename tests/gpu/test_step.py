@@ -33,7 +33,10 @@ STEPS = 3
 
 def settings(*overrides: str) -> Config:
     tree = {"data": {"root": "x", "size": 64, "short_side": 64}, "run": {"folder": "x"}}
-    return config.override(tree, ["model.depth=26", "model.num_frames=4", *overrides], "test")
+    # Without a trial of all forms, for which a compiler takes a minute.
+    return config.override(
+        tree, ["model.depth=26", "model.num_frames=4", "run.blend=kernel", *overrides], "test"
+    )
 
 
 def learner(*overrides: str) -> Learner:
