@@ -98,29 +98,32 @@ def test_a_run_in_a_bucket_outlives_a_node_that_dies_and_its_time_limit(
     assert sorted(set(steps(log))) == list(range(1, EPOCHS * STEPS + 1))
 
 
-@pytest.mark.parametrize(
-    ("mistake", "told"),
-    [
-        ("optim.learning_rate=0.1", "unknown key optim.learning_rate"),
-        ("data.root=nowhere", "nowhere/train/manifest.json: no such manifest"),
-        ("optim.global_batch=5", "5 clips cannot be shared equally by 2 ranks"),
-        ("--lr=0.1", "unrecognized arguments: --lr=0.1"),
-    ],
-)
-def test_a_mistake_is_one_line_in_the_log_and_the_job_has_failed(
-    mistake: str, told: str, cluster: Cluster, tmp_path: Path
-) -> None:
+MISTAKES = {
+    "optim.learning_rate=0.1": "unknown key optim.learning_rate",
+    "data.root=nowhere": "nowhere/train/manifest.json: no such manifest",
+    "optim.global_batch=5": "5 clips cannot be shared equally by 2 ranks",
+    "--lr=0.1": "unrecognized arguments: --lr=0.1",
+}
+
+
+def test_a_mistake_is_one_line_in_the_log_and_the_job_has_failed(cluster: Cluster, tmp_path: Path) -> None:
     shards.make(tmp_path / "shards", [14, 10])
     shards.make(tmp_path / "shards", [4], split="validation")
-    words = [*SMALL, f"data.root={tmp_path}/shards", f"run.folder={tmp_path}/run", mistake]
-    script = [str(ROOT / "launch/train.sbatch"), str(ROOT / "configs/demo.yaml"), *words]
-    number = cluster.run("sbatch", "--parsable", "--nodes=2", "--exclusive", *script, cwd=tmp_path).strip()
-    log = tmp_path / f"blvnet-train-{number}.log"
-    assert cluster.wait_for_end(number, PATIENCE_S, log) == "FAILED"
-    job, output = cluster.job(number), log.read_text()
-    assert (job["ExitCode"], job["Restarts"]) == ("2:0", "0"), output
-    begins, said, *rest = output.splitlines()
-    assert f" job {number}, run 0: n[1-2], 1 a node" in begins
-    assert "error: " in said and told in said, output
-    # SLURM's own, of the tasks that have ended.
-    assert all(line.startswith("srun: error: n") for line in rest), output
+    numbers = {}
+    for i, mistake in enumerate(MISTAKES):
+        words = [*SMALL, f"data.root={tmp_path}/shards", f"run.folder={tmp_path}/run-{i}", mistake]
+        script = [str(ROOT / "launch/train.sbatch"), str(ROOT / "configs/demo.yaml"), *words]
+        # A node has room for two of them.
+        asked = ["--nodes=2", "--mem=2000"]
+        numbers[mistake] = cluster.run("sbatch", "--parsable", *asked, *script, cwd=tmp_path).strip()
+    for mistake, told in MISTAKES.items():
+        number = numbers[mistake]
+        log = tmp_path / f"blvnet-train-{number}.log"
+        assert cluster.wait_for_end(number, PATIENCE_S, log) == "FAILED"
+        job, output = cluster.job(number), log.read_text()
+        assert (job["ExitCode"], job["Restarts"]) == ("2:0", "0"), output
+        begins, said, *rest = output.splitlines()
+        assert f" job {number}, run 0: n[1-2], 1 a node" in begins
+        assert "error: " in said and told in said, output
+        # SLURM's own, of the tasks that have ended.
+        assert all(line.startswith("srun: error: n") for line in rest), output
