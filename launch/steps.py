@@ -86,7 +86,11 @@ class Started:
         if not self._reader.is_alive():  # else a program of its own session has kept the pipe
             assert process.stdout is not None
             process.stdout.close()
-        return Step(process.returncode, list(self._lines))
+        return Step(process.returncode, self.said())
+
+    def said(self) -> list[Line]:
+        """What it has said by now."""
+        return list(self._lines)
 
     def stop(self) -> None:
         """End it, if it still runs."""

@@ -23,7 +23,7 @@ from sharding import storage
 from sharding.arguments import Arguments, at_least_1
 from sharding.errors import UserError, one_line_errors
 
-STORE_S = 8.0
+STORE_S = 5.0
 """That a store may be away before it is told, here, where somebody waits for the table."""
 
 

@@ -146,15 +146,18 @@ def test_a_report_survives_its_line() -> None:
 
 
 def test_a_step_that_hangs_is_ended_and_what_it_said_is_kept() -> None:
-    words = ["python", "-c", "import time; print('one', flush=True); time.sleep(60); print('two')"]
-    (step,) = steps.run([([""], words)], 3.0)
+    started = steps.Started(["bash", "-c", "echo one; sleep 60; echo two"], os.environ)
+    wait_for(lambda: started.said(), 60)
+    step = started.end(time.monotonic())
     assert [line.text for line in step.lines] == ["one"]
     assert step.status != 0
 
 
 def test_ctrl_c_ends_what_was_started(tmp_path: Path) -> None:
     program = f"import os, time; open('{tmp_path}/pid', 'w').write(f'{{os.getpid()}}.'); time.sleep(60)"
-    outer = f"from launch import steps; steps.run([([''], ['python', '-c', {program!r}])], 60.0)"
+    # What runs in a shell's background has SIGINT ignored from the start.
+    outer = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    outer += f"from launch import steps; steps.run([([''], ['python', '-c', {program!r}])], 60.0)"
     with subprocess.Popen([sys.executable, "-c", outer], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         started = tmp_path / "pid"
         wait_for(lambda: started.exists() and started.read_text().endswith("."), 60)
@@ -203,7 +206,7 @@ def test_what_runs_on_a_host_ends_by_itself(tmp_path: Path, monkeypatch: pytest.
     program = (
         f"import os, time; print(os.getpid(), file=open('{tmp_path}/pid', 'w'), flush=True); time.sleep(99)"
     )
-    (step,) = over_ssh.run([(["a"], ["python", "-c", program])], 2.0)
+    (step,) = over_ssh.run([(["a"], ["python", "-c", program])], 6.0)
     assert [line.text for line in step.lines] == ["begun"] and step.status != 0
     pid = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 60

@@ -132,7 +132,7 @@ def test_a_store_that_is_away_is_told_in_seconds(tmp_path: Path, port: int) -> N
         ("s3://b/shards/train", found.problems["shards"]),
         ("s3://b/run", found.problems["run folder"]),
     ):
-        assert problem.startswith(url) and "tried for 8 s" in problem, problem
+        assert problem.startswith(url) and "tried for " in problem, problem
 
 
 @pytest.mark.parametrize(("told", "found"), [("8", 8), (None, 1)])
