@@ -18,7 +18,16 @@ _ASKED = (
     ("time", "LIMIT", "time limit of the job: minutes, hours:minutes:seconds, or days-hours"),
     ("job-name", "NAME", "name in the queue and of the logs"),
 )
-_SHORT = {"N": "nodes", "a": "array", "c": "cpus-per-task", "d": "dependency", "J": "job-name", "o": "output"}
+_SHORT = {
+    "N": "nodes",
+    "G": "gpus",
+    "c": "cpus-per-task",
+    "t": "time",
+    "a": "array",
+    "d": "dependency",
+    "J": "job-name",
+    "o": "output",
+}
 _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
 _NO_LIMIT = {"unlimited", "infinite", "-1"}
 TOLD_MIN = 4

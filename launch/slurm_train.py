@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _NOT_HERE = {
     "nodes": "give --nodes, for which it is looked whether they can share the global batch",
+    "gpus": "give --gpus without --sbatch: the GPUs of each node, each of which is to have a process",
     "array": "its tasks would be trainings in one run folder; leave it out",
 }
 

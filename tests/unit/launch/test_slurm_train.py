@@ -134,6 +134,8 @@ def test_a_time_limit_is_read_as_sbatch_reads_it(limit: str, minutes: float | No
     [
         (["--sbatch", "--nodes=8"], "--sbatch --nodes: give --nodes"),
         (["--sbatch=-N8"], "--sbatch --nodes: give --nodes"),
+        (["--sbatch=-G8"], "--sbatch --gpus: give --gpus without --sbatch: the GPUs of each node"),
+        (["--sbatch", "-t", "--sbatch", "3"], "--time 3: a training is told"),
         (["--sbatch", "--array=0-3"], "--sbatch --array: its tasks would be trainings in one run folder"),
         (["--time", "3"], "--time 3: a training is told to save 3 to 4 minutes before its limit"),
         (["--sbatch=--time=0:30"], "--time 0:30: a training is told"),
