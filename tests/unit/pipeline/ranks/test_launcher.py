@@ -53,7 +53,7 @@ def test_no_launcher_of_ours_regroups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_number_of_ranks_of_hosts_that_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(launcher.HOSTS, raising=False)
-    assert launcher.world_sizes() == []
+    assert list(launcher.world_sizes()) == []
     monkeypatch.setenv(launcher.HOSTS, "2:4")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
-    assert launcher.world_sizes() == [16, 24, 32]
+    assert list(launcher.world_sizes()) == [16, 24, 32]
