@@ -3,7 +3,9 @@
 import importlib.util
 import itertools
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +41,16 @@ def picture(number: int, width: int, height: int) -> npt.NDArray[np.uint8]:
     return (127.5 + 120 * np.stack(waves, axis=-1)).round().astype(np.uint8)
 
 
+@contextmanager
+def _scheduled_as_before() -> Iterator[None]:
+    """SVT-AV1 makes a thread of root's that encodes one of real time, and with it all that it starts from then on."""
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
+
+
 def write_video(
     path: Path,
     frames: int = 8,
@@ -55,7 +67,7 @@ def write_video(
     """
     fast = {"deadline": "realtime", "cpu-used": "8"} if codec.startswith("libvpx") else {}
     muxing = {"fflags": "+bitexact"} if bitexact else {}
-    with av.open(str(path), "w", container_options=muxing) as container:
+    with _scheduled_as_before(), av.open(str(path), "w", container_options=muxing) as container:
         stream = cast(
             VideoStream, container.add_stream(cast(Any, codec), rate=12, options=fast | (options or {}))
         )

@@ -1,5 +1,6 @@
 """Films and pictures that are damaged at random: each is a sample or a line in failures.csv, and the build goes on."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ def test_any_damage_is_a_sample_or_a_failure(tmp_path: Path) -> None:
     for kind in outcome.inputs.keys() - {WHOLE}:
         assert 0 < outcome.samples[kind] < outcome.inputs[kind] > 100, kind
     assert len(outcome.reasons) > 10
+
+
+def test_who_writes_the_films_is_scheduled_as_before(tmp_path: Path) -> None:
+    originals(tmp_path)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_a_whole_film_that_is_refused_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
