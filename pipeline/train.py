@@ -52,6 +52,7 @@ def train(config: Config, world: World) -> None:
     ):
         train_set, validation_set, mixed = splits.load_all(config)
         preemption.check_at_start()
+        watchdog.beat()  # the shards are known
         progress = begin(config, train_set, validation_set, world, mixed)
         hosts = _introduce(config, progress, train_set, validation_set, world, mixed)
         learner, tally = progress.learner, progress.tally
