@@ -29,6 +29,17 @@ def kinds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     monkeypatch.setattr(gpu.subprocess, "Popen", started)
 
 
+def hanging(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str = "") -> None:
+    """A process of rows tells of a child, which was started with the options `how`, and hangs with it."""
+    kinds(
+        monkeypatch,
+        tmp_path,
+        f"child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], {how})\n"
+        "print(json.dumps({'row': 'child', 'pid': child.pid}), flush=True)\n"
+        "time.sleep(600)\n",
+    )
+
+
 def read(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
 
@@ -70,13 +81,7 @@ def test_a_process_that_dies_is_a_row_and_the_next_has_its_turn(
 def test_a_process_that_hangs_is_a_row_and_ends_with_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds(
-        monkeypatch,
-        tmp_path,
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        "print(json.dumps({'row': 'child', 'pid': child.pid}), flush=True)\n"
-        "time.sleep(600)\n",
-    )
+    hanging(monkeypatch, tmp_path)
     now = 0.0
     monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: now))
     rows = gpu.rows_of(Group("b", 60, ["hangs"]), [], limit_s=60)
@@ -104,13 +109,7 @@ def test_the_newest_of_a_name_stands_in_the_table_and_what_was_known_before(tmp_
 def test_a_process_that_left_its_session_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds(
-        monkeypatch,
-        tmp_path,
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
-        "print(json.dumps({'row': 'child', 'pid': child.pid}), flush=True)\n"
-        "time.sleep(600)\n",
-    )
+    hanging(monkeypatch, tmp_path, "start_new_session=True")
     now = 0.0
     monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: now))
     rows = gpu.rows_of(Group("b", 60, ["hangs"]), [], limit_s=60)

@@ -1,7 +1,6 @@
 """The bench: its figures belong together, and the advice fits them."""
 
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from pipeline.ranks.distributed import World
 from pipeline.training import feed
 from sharding.format import turbojpeg
 from tests import shards
+from tests.slow_cutter import SlowCutter
 
 SMALL = ["data.size=32", "data.short_side=32", "model.num_frames=2", "optim.global_batch=4"]
 
@@ -133,12 +133,8 @@ def test_the_parts_of_a_step_make_up_its_rate(root: Path) -> None:
     assert figures.peak_bytes > 100e6  # torch alone takes more
 
 
-class _Slow(TrainCutter):
-    """A training cutter that takes its time."""
-
-    def __call__(self, sample: Sample, rng: np.random.Generator, out: Tensor) -> int | None:
-        time.sleep(0.3)
-        return super().__call__(sample, rng, out)
+class _Slow(SlowCutter):
+    SECONDS = 0.3
 
 
 def test_headspace_is_what_a_loader_costs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
